@@ -1,0 +1,24 @@
+//! coffre: a backup receiver. One process listens on one SSH port per tenant, speaks the rsync
+//! server protocol itself into that tenant's root, and turns the tree into dated hard-link
+//! snapshots on its own schedule.
+//!
+//! Dependencies point downwards; nothing points up:
+//!
+//! ```text
+//! cli ─▶ daemon ─▶ ssh ─▶ session ─▶ confine ─▶ (operating system)
+//!           │                 └────▶ snapshot ─▶ catalogue
+//!           └▶ schedule, retention                (decide; do not touch the disk)
+//! ```
+
+pub mod catalogue;
+pub mod cli;
+pub mod config;
+pub mod confine;
+pub mod control;
+pub mod daemon;
+pub mod retention;
+pub mod schedule;
+pub mod session;
+pub mod snapshot;
+pub mod ssh;
+pub mod tenant;

@@ -1,0 +1,54 @@
+//! One exec request of an admitted client, from the command line to the exit status.
+//!
+//! The SSH side gives an [`Admitted`] (proof that key, address, login and port were checked), a
+//! [`Request`] and a [`Pipe`]; a session answers through the pipe and ends it with an exit status.
+//! rsync sessions run on a thread of their own, confined to the tenant's root before the first
+//! byte of the client is parsed.
+
+pub mod pipe;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub use pipe::Pipe;
+
+use crate::config::Rights;
+use crate::tenant::TenantHandle;
+
+/// What a login name shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// The live tree, read and write.
+    Push,
+    /// `latest`, `live` and every snapshot, read-only.
+    Restore,
+}
+
+/// A client that was let in. Only the SSH module makes one, after all four checks.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    pub tenant: Arc<TenantHandle>,
+    pub view: View,
+    pub login: String,
+    /// `SHA256:…`
+    pub fingerprint: String,
+    pub peer: SocketAddr,
+    pub rights: Rights,
+}
+
+/// What the client asked its channel to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// An interactive login.
+    Shell,
+    /// The exec string as it came.
+    Exec(Vec<u8>),
+    /// A subsystem, by name.
+    Subsystem(String),
+}
+
+/// Starts sessions; the daemon implements it.
+pub trait Sessions: Send + Sync + 'static {
+    /// Must not block: the work happens on another thread, which ends with [`Pipe::exit`].
+    fn start(&self, admitted: Admitted, request: Request, pipe: Arc<Pipe>);
+}

@@ -1,0 +1,227 @@
+//! The two queues between an SSH channel (async) and a session thread (blocking).
+//!
+//! Input is bounded: [`Pipe::push_input`] waits while [`INPUT_LIMIT`] bytes are queued, and so the
+//! client's window closes. Output is never waited for: a session that waited for its output while
+//! the SSH side waits to hand it input would freeze the connection for ever. Instead the session
+//! looks at [`Pipe::output_backlog`] before it makes more output of its own accord, and goes on
+//! reading whatever the backlog is.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+/// Bytes of input queued before the client is made to wait.
+pub const INPUT_LIMIT: usize = 8 << 20;
+
+/// What a session sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    Stdout(Bytes),
+    Stderr(Bytes),
+    /// The exit status; always the last.
+    Exit(u32),
+}
+
+/// What a session waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Input(Bytes),
+    /// The client closed its sending side; nothing more will come.
+    InputEnd,
+    /// The backlog is below the limit that was asked for.
+    OutputRoom,
+    /// The connection is gone; output goes nowhere.
+    Disconnected,
+    TimedOut,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    input: VecDeque<Bytes>,
+    input_bytes: usize,
+    input_total: u64,
+    input_ended: bool,
+    output: VecDeque<Output>,
+    output_bytes: usize,
+    output_total: u64,
+    /// The session has ended; input is dropped.
+    exited: bool,
+    disconnected: bool,
+}
+
+/// See the module's story.
+#[derive(Debug, Default)]
+pub struct Pipe {
+    state: Mutex<State>,
+    session_wakes: Condvar,
+    input_room: Notify,
+    output_ready: Notify,
+}
+
+impl Pipe {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // The SSH side.
+
+    /// Queues input, waiting for room. `false`: the session has ended and nobody reads it.
+    pub async fn push_input(&self, data: Bytes) -> bool {
+        loop {
+            let room = self.input_room.notified();
+            {
+                let mut state = self.lock();
+                if state.exited {
+                    return false;
+                }
+                if state.input_bytes < INPUT_LIMIT {
+                    state.input_bytes += data.len();
+                    state.input_total += data.len() as u64;
+                    state.input.push_back(data);
+                    self.session_wakes.notify_one();
+                    return true;
+                }
+            }
+            room.await;
+        }
+    }
+
+    /// The client sent EOF on its channel.
+    pub fn end_input(&self) {
+        self.lock().input_ended = true;
+        self.session_wakes.notify_one();
+    }
+
+    /// The channel or the connection is gone. Wakes everybody.
+    pub fn disconnect(&self) {
+        let mut state = self.lock();
+        state.disconnected = true;
+        state.input_ended = true;
+        drop(state);
+        self.session_wakes.notify_one();
+        self.output_ready.notify_one();
+        self.input_room.notify_one();
+    }
+
+    /// The next output. After [`Output::Exit`], and when disconnected, `None`. For one task.
+    pub async fn next_output(&self) -> Option<Output> {
+        loop {
+            let ready = self.output_ready.notified();
+            {
+                let mut state = self.lock();
+                if let Some(output) = state.output.pop_front() {
+                    if let Output::Stdout(data) | Output::Stderr(data) = &output {
+                        state.output_bytes -= data.len();
+                    }
+                    self.session_wakes.notify_one();
+                    return Some(output);
+                }
+                if state.exited || state.disconnected {
+                    return None;
+                }
+            }
+            ready.await;
+        }
+    }
+
+    // The session's side.
+
+    /// Waits for input, or until the output backlog is at most `backlog`, whichever comes first;
+    /// input wins. `backlog` of `None`: for input only.
+    pub fn wait(&self, backlog: Option<usize>, deadline: Option<Instant>) -> Event {
+        let mut state = self.lock();
+        loop {
+            if let Some(data) = state.input.pop_front() {
+                let was_full = state.input_bytes >= INPUT_LIMIT;
+                state.input_bytes -= data.len();
+                if was_full && state.input_bytes < INPUT_LIMIT {
+                    self.input_room.notify_one();
+                }
+                return Event::Input(data);
+            }
+            if state.disconnected {
+                return Event::Disconnected;
+            }
+            if backlog.is_some_and(|limit| state.output_bytes <= limit) {
+                return Event::OutputRoom;
+            }
+            if state.input_ended {
+                return Event::InputEnd;
+            }
+            state = match deadline {
+                None => self
+                    .session_wakes
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Event::TimedOut;
+                    }
+                    self.session_wakes
+                        .wait_timeout(state, left.min(Duration::from_secs(3600)))
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+    }
+
+    /// Takes input that is there already, without waiting.
+    pub fn try_input(&self) -> Option<Bytes> {
+        let mut state = self.lock();
+        let data = state.input.pop_front()?;
+        let was_full = state.input_bytes >= INPUT_LIMIT;
+        state.input_bytes -= data.len();
+        if was_full && state.input_bytes < INPUT_LIMIT {
+            self.input_room.notify_one();
+        }
+        Some(data)
+    }
+
+    /// Queues output; never waits.
+    pub fn send(&self, output: Output) {
+        let mut state = self.lock();
+        if state.exited || state.disconnected {
+            return;
+        }
+        match &output {
+            Output::Stdout(data) | Output::Stderr(data) => {
+                state.output_bytes += data.len();
+                state.output_total += data.len() as u64;
+            }
+            Output::Exit(_) => {
+                state.exited = true;
+                state.input.clear();
+                state.input_bytes = 0;
+            }
+        }
+        state.output.push_back(output);
+        drop(state);
+        self.output_ready.notify_one();
+        self.input_room.notify_one();
+    }
+
+    /// Ends the session with a status.
+    pub fn exit(&self, status: u32) {
+        self.send(Output::Exit(status));
+    }
+
+    /// Bytes of output that the SSH side has not taken yet.
+    pub fn output_backlog(&self) -> usize {
+        self.lock().output_bytes
+    }
+
+    /// Bytes received and sent so far.
+    pub fn totals(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.input_total, state.output_total)
+    }
+}

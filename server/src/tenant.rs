@@ -1,0 +1,181 @@
+//! What lives as long as a tenant is served: its current configuration, its place in the store,
+//! and the gate between sessions and snapshots.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use crate::config::Tenant;
+
+/// One served tenant. A reload replaces the configuration inside.
+#[derive(Debug)]
+pub struct TenantHandle {
+    name: String,
+    config: RwLock<Arc<Tenant>>,
+    home: PathBuf,
+    pub gate: Gate,
+}
+
+impl TenantHandle {
+    pub fn new(storage: &Path, config: Arc<Tenant>) -> Self {
+        Self {
+            name: config.name.clone(),
+            home: storage.join(&config.name),
+            config: RwLock::new(config),
+            gate: Gate::default(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The configuration in force now.
+    pub fn config(&self) -> Arc<Tenant> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn set_config(&self, config: Arc<Tenant>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// `<storage>/<tenant>`.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// `<storage>/<tenant>/live`.
+    pub fn live(&self) -> PathBuf {
+        self.home.join("live")
+    }
+
+    /// `<storage>/<tenant>/snapshots`.
+    pub fn snapshots(&self) -> PathBuf {
+        self.home.join("snapshots")
+    }
+}
+
+/// Sessions share the live tree; a snapshot needs it alone.
+///
+/// A snapshot that waits keeps new sessions out, so that it comes to its turn; when its patience
+/// ends it leaves, and they come in.
+#[derive(Debug, Default)]
+pub struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    sessions: usize,
+    snapshot_waits: usize,
+    snapshot_runs: bool,
+}
+
+/// Held while a session works in the live tree.
+#[derive(Debug)]
+pub struct SessionPass {
+    tenant: Arc<TenantHandle>,
+}
+
+/// Held while a snapshot is taken.
+#[derive(Debug)]
+pub struct SnapshotPass {
+    tenant: Arc<TenantHandle>,
+}
+
+/// Why a session was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAdmitted {
+    /// This many run already.
+    TooMany(usize),
+    /// A snapshot took longer than the session was ready to wait.
+    SnapshotRuns,
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sessions at work now.
+    pub fn sessions(&self) -> usize {
+        self.lock().sessions
+    }
+}
+
+impl TenantHandle {
+    /// Lets a session in, after a snapshot that runs or waits, up to `patience`.
+    pub fn enter_session(
+        self: &Arc<Self>,
+        max_sessions: usize,
+        patience: Duration,
+    ) -> Result<SessionPass, NotAdmitted> {
+        let deadline = Instant::now() + patience;
+        let mut state = self.gate.lock();
+        loop {
+            if state.sessions >= max_sessions {
+                return Err(NotAdmitted::TooMany(state.sessions));
+            }
+            if !state.snapshot_runs && state.snapshot_waits == 0 {
+                state.sessions += 1;
+                return Ok(SessionPass {
+                    tenant: Arc::clone(self),
+                });
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(NotAdmitted::SnapshotRuns);
+            }
+            state = self
+                .gate
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Waits until no session runs, up to `patience`. `None`: sessions still run, or another
+    /// snapshot does.
+    pub fn enter_snapshot(self: &Arc<Self>, patience: Duration) -> Option<SnapshotPass> {
+        let deadline = Instant::now() + patience;
+        let mut state = self.gate.lock();
+        state.snapshot_waits += 1;
+        loop {
+            if state.sessions == 0 && !state.snapshot_runs {
+                state.snapshot_waits -= 1;
+                state.snapshot_runs = true;
+                return Some(SnapshotPass {
+                    tenant: Arc::clone(self),
+                });
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.snapshot_waits -= 1;
+                self.gate.changed.notify_all();
+                return None;
+            }
+            state = self
+                .gate
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+impl Drop for SessionPass {
+    fn drop(&mut self) {
+        self.tenant.gate.lock().sessions -= 1;
+        self.tenant.gate.changed.notify_all();
+    }
+}
+
+impl Drop for SnapshotPass {
+    fn drop(&mut self) {
+        self.tenant.gate.lock().snapshot_runs = false;
+        self.tenant.gate.changed.notify_all();
+    }
+}
