@@ -261,7 +261,7 @@ impl Flists {
         self.live_list(start)
     }
 
-    /// For dropping entries of it.
+    /// The same, for pruning it.
     pub fn list_mut(&mut self, start: u32) -> Option<&mut FileList> {
         let held = self.held.get_mut(&start).filter(|held| !held.is_released)?;
         Some(&mut held.list)
