@@ -1,1 +1,3 @@
-//! owned elsewhere
+//! placeholder
+mod name;
+pub use name::{NotAName, SnapshotName, State};
