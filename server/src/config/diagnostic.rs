@@ -183,16 +183,12 @@ impl Source {
         span: Range<usize>,
         message: String,
     ) -> Diagnostic {
-        let start = self
-            .text
-            .floor_char_boundary(span.start.min(self.text.len()));
+        let start = char_start(&self.text, span.start);
         let line_start = self.text[..start].rfind('\n').map_or(0, |i| i + 1);
         let line_end = self.text[start..]
             .find('\n')
             .map_or(self.text.len(), |i| start + i);
-        let end = self
-            .text
-            .ceil_char_boundary(span.end.clamp(start, line_end));
+        let end = char_start(&self.text, span.end.clamp(start, line_end));
         Diagnostic {
             severity,
             file: self.path.clone(),
@@ -205,6 +201,15 @@ impl Source {
             message,
         }
     }
+}
+
+/// The start of the character that `offset` falls into; the end for what lies behind it.
+fn char_start(text: &str, offset: usize) -> usize {
+    let mut offset = offset.min(text.len());
+    while !text.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    offset
 }
 
 /// What checking has found so far. Readers share it, so it is written to through a shared

@@ -97,7 +97,7 @@ fn check(path: &Path, source: &Source, problems: &Problems) -> Option<Config> {
             continue;
         };
         let draft = Draft::read(&table, directory).over(&defaults);
-        if let Some((port, at)) = draft.port() {
+        if let Some((port, at)) = draft.port().filter(|(port, _)| *port != 0) {
             match ports.get(&port) {
                 None => {
                     ports.insert(port, name.to_owned());
@@ -177,6 +177,7 @@ pub enum LandlockPolicy {
 pub struct Tenant {
     /// Also the name of its directory in the store.
     pub name: String,
+    /// 0: a free one, chosen at start.
     pub port: u16,
     /// Login names that push into the live tree.
     pub logins: Vec<String>,

@@ -1,13 +1,14 @@
 //! When snapshots are taken and which stay: `snapshots` and `keep`.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use jiff::civil::Time;
 
 use super::SnapshotPolicy;
-use super::raw::{Item, Setting};
+use super::raw::{At, Item, Setting, Table};
 use super::server::duration;
-use crate::retention::Rules;
+use crate::retention::{Counts, Line, Rules};
 use crate::schedule::Cron;
 
 /// Without a schedule, pushes every few minutes must not make a snapshot each.
@@ -131,12 +132,130 @@ fn parse_time(text: &str) -> Option<Time> {
     Time::new(hour, minute, second, 0).ok()
 }
 
-fn cron(_item: &Item<'_>) -> Option<Option<Cron>> {
-    Some(Some(Cron))
+fn cron(item: &Item<'_>) -> Option<Option<Cron>> {
+    let text = item.string("a cron expression like \"30 10 * * *\"")?;
+    match Cron::parse(text.value) {
+        Ok(cron) => Some(Some(cron)),
+        Err(why) => {
+            let at = match lone_bad_field(text.value) {
+                Some(field) => item.doc.within(&text, field),
+                None => item.span.clone(),
+            };
+            item.doc.error(&at, why.to_string());
+            None
+        }
+    }
 }
 
-pub(super) fn keep(_item: &Item<'_>) -> Option<Option<Rules>> {
-    Some(Some(Rules))
+/// The field of a cron expression that is wrong by itself: with `*` in the place of all others the
+/// expression is still refused.
+fn lone_bad_field(text: &str) -> Option<Range<usize>> {
+    let mut end = 0;
+    let mut fields: Vec<Range<usize>> = Vec::new();
+    for field in text.split_whitespace() {
+        // Only white space stands between the last field and this one.
+        let start = end + text[end..].find(field)?;
+        end = start + field.len();
+        fields.push(start..end);
+    }
+    if fields.len() != 5 {
+        return None;
+    }
+    (0..fields.len())
+        .find(|&i| {
+            let mut alone = ["*"; 5];
+            alone[i] = &text[fields[i].clone()];
+            Cron::parse(&alone.join(" ")).is_err()
+        })
+        .map(|i| fields[i].clone())
+}
+
+/// Reads `keep`: counts, EvoBackup's lines, or `"forever"` against a default.
+pub(super) fn keep(item: &Item<'_>) -> Option<Option<Rules>> {
+    const EXPECTED: &str =
+        "a table like { daily = 7, monthly = 12 }, a list of EvoBackup's lines, or \"forever\"";
+    if item.is_list() {
+        return keep_lines(item).map(Some);
+    }
+    if item.is_string() {
+        let text = item.string(EXPECTED)?;
+        if text.value == "forever" {
+            return Some(None);
+        }
+        item.error(format!(
+            "\"keep\" must be {EXPECTED}, not \"{}\"",
+            text.value
+        ));
+        return None;
+    }
+    keep_counts(&item.table("\"keep\"", EXPECTED)?).map(Some)
+}
+
+fn keep_counts(table: &Table<'_>) -> Option<Rules> {
+    table.check_keys(
+        &["last", "hourly", "daily", "weekly", "monthly", "yearly"],
+        &[],
+    );
+    let count = |name: &str| match table.setting(name, |item| item.integer(0..=1_000_000)) {
+        Setting::Absent => Some(0),
+        Setting::Wrong => None,
+        Setting::Is(at) => u32::try_from(at.value).ok(),
+    };
+    let (last, hourly, daily) = (count("last"), count("hourly"), count("daily"));
+    let (weekly, monthly, yearly) = (count("weekly"), count("monthly"), count("yearly"));
+    let counts = Counts {
+        last: last?,
+        hourly: hourly?,
+        daily: daily?,
+        weekly: weekly?,
+        monthly: monthly?,
+        yearly: yearly?,
+    };
+    match Rules::from_counts(counts) {
+        Ok(rules) => Some(rules),
+        Err(why) => {
+            table.doc.error(&table.span, why.to_string());
+            None
+        }
+    }
+}
+
+fn keep_lines(item: &Item<'_>) -> Option<Rules> {
+    let items = item.one_or_more();
+    let mut lines: Vec<At<&str>> = Vec::new();
+    let mut wrong = false;
+    for (index, element) in items.iter().enumerate() {
+        let Some(text) = element.string("a list of lines like \"+%Y-%m-%d.-1day\"") else {
+            wrong = true;
+            continue;
+        };
+        if let Err(why) = Line::parse(index, text.value) {
+            let start = text
+                .value
+                .char_indices()
+                .nth(why.column.saturating_sub(1))
+                .map_or(text.value.len(), |(i, _)| i);
+            let at = item.doc.within(&text, start..text.value.len());
+            item.doc.error(&at, why.message);
+            wrong = true;
+        }
+        lines.push(text);
+    }
+    if wrong {
+        return None;
+    }
+    let texts: Vec<&str> = lines.iter().map(|line| line.value).collect();
+    let rules = match Rules::parse_lines(&texts) {
+        Ok(rules) => rules,
+        Err(why) => {
+            item.error(why.message);
+            return None;
+        }
+    };
+    for hole in rules.holes() {
+        item.doc.warning(&lines[hole.index].span, hole.to_string());
+    }
+    Some(rules)
 }
 
 #[cfg(test)]

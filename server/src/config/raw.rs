@@ -140,10 +140,6 @@ impl<'d> Table<'d> {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     pub(super) fn item(&self, name: &str) -> Option<Item<'d>> {
         let (key, value) = self.entries.get_key_value(name)?;
         Some(self.to_item(key.get_ref(), key.span(), value))
@@ -224,10 +220,6 @@ impl<'d> Item<'d> {
 
     pub(super) fn is_list(&self) -> bool {
         self.value.is_array()
-    }
-
-    pub(super) fn is_table(&self) -> bool {
-        self.value.is_table()
     }
 
     /// The boolean, if it is one; reports nothing.

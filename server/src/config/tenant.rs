@@ -86,8 +86,14 @@ impl Draft {
         let doc = table.doc;
         Self {
             port: table.setting("port", |item| {
-                item.integer(1..=u64::from(u16::MAX))
-                    .and_then(|port| u16::try_from(port).ok())
+                let port = item.integer(0..=u64::from(u16::MAX))?;
+                if port == 0 {
+                    doc.warning(
+                        &item.span,
+                        "port 0 is a free port, another one at each start",
+                    );
+                }
+                u16::try_from(port).ok()
             }),
             logins: table.setting("login", logins),
             restore_login: table.setting("restore_login", restore_login),
