@@ -64,12 +64,20 @@ impl FileList {
     }
 
     /// Counted from 0 instead of [`Self::start`].
-    pub(super) fn slot(&self, slot: u32) -> Option<EntryRef<'_>> {
+    pub fn slot(&self, slot: u32) -> Option<EntryRef<'_>> {
         let position = *self.order.get(slot as usize)?;
         (!self.store.is_dropped(position)).then_some(EntryRef {
             store: &self.store,
             position,
         })
+    }
+
+    pub(super) fn dir_number(&self, slot: u32) -> u32 {
+        self.store.record(self.order[slot as usize]).dir
+    }
+
+    pub(super) fn dir_of_slot(&self, slot: u32) -> &[u8] {
+        self.store.dir(self.order[slot as usize])
     }
 
     /// Entries with their indexes, in the order of these.

@@ -18,6 +18,7 @@ use md5::{Digest, Md5};
 
 use super::decide::{self, Extra};
 use super::generator::Target;
+use super::policy::Policy;
 use super::stream::UnitError;
 use super::{Fatal, Receiver};
 use crate::confine::{AclChange, AclKind, Attributes, Dir, FileTime, PosixAcl, Stat, XattrSet};
@@ -55,6 +56,12 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// For a new inode: the entry's time, whatever stands there now has.
+    pub(super) fn set_time(&mut self, policy: &Policy, entry: &EntryRef<'_>) {
+        let (secs, nanos) = entry.mtime();
+        self.mtime = decide::keeps_time(policy, entry.kind()).then_some(FileTime { secs, nanos });
+    }
+
     /// For an entry whose values have not all come.
     pub(super) fn without_xattrs(&mut self) {
         self.xattrs = None;
@@ -175,8 +182,8 @@ impl Receiver {
     fn acl_of(&self, entry: &EntryRef<'_>, kind: AclKind) -> Option<PosixAcl> {
         let cache = self.decoder.acl_cache();
         let (acl, wire_kind) = match kind {
-            AclKind::Access => (cache.access(entry.acl()?)?, WireAclKind::Access),
-            AclKind::Default => (cache.default(entry.default_acl()?)?, WireAclKind::Default),
+            AclKind::Access => (cache.access_acl(entry.acl()?)?, WireAclKind::Access),
+            AclKind::Default => (cache.default_acl(entry.default_acl()?)?, WireAclKind::Default),
         };
         let acl = acl.complete(wire_kind, entry.mode())?;
         let named = |kind: IdKind| {

@@ -8,13 +8,11 @@ use std::io;
 use std::sync::Arc;
 
 use coffre_protocol::ExitCode;
-use coffre_protocol::filter::Verdict;
-use coffre_protocol::flist::{FileList, Kind};
+use coffre_protocol::flist::{FileList, NamesByDir};
 use coffre_protocol::mux::MessageKind;
 
-use super::generator::Target;
 use super::{Fatal, Receiver};
-use crate::confine::Dir;
+use crate::confine::{Dir, Kind};
 
 /// How deep directories are emptied; deeper than any real tree, and no stack overflow.
 const MAX_DEPTH: usize = 4096;
@@ -28,11 +26,10 @@ struct Found {
 
 impl Receiver {
     /// Deletes (or, with delayed deletion, notes down) what is in `directory` and not in `list`.
-    pub(super) fn delete_in(&mut self, list: &FileList, directory: &[u8]) -> Result<(), Fatal> {
+    pub(super) fn delete_in(&mut self, list: &Arc<FileList>, directory: &[u8]) -> Result<(), Fatal> {
         if self.stops_deleting() {
             return Ok(());
         }
-        let directory = if directory == b"." { b"" } else { directory };
         let dir = match self.dir_at(directory) {
             Ok(Some(dir)) => dir,
             Ok(None) => return Ok(()),
@@ -43,17 +40,18 @@ impl Receiver {
         };
         self.enter_filters(directory, &dir)?;
         let result = self.delete_extraneous(list, directory, &dir);
-        self.leave_filters(directory);
+        self.protection.leave();
         result
     }
 
     fn delete_extraneous(
         &mut self,
-        list: &FileList,
+        list: &Arc<FileList>,
         directory: &[u8],
         dir: &Arc<Dir>,
     ) -> Result<(), Fatal> {
-        let wanted: HashSet<Vec<u8>> = list.names_in(directory).map(<[u8]>::to_vec).collect();
+        let index = self.names_of(list);
+        let wanted: HashSet<&[u8]> = index.names(list, directory).collect();
         let found = match self.scan(dir, directory, false, |name| !wanted.contains(name)) {
             Ok(found) => found,
             Err(error) => {
@@ -64,12 +62,24 @@ impl Receiver {
         for item in found.into_iter().rev() {
             let path = join(directory, &item.name);
             if self.policy.deletes_delayed() && !self.deletes_now {
-                self.delayed_deletions.push_back((path, item.kind == Kind::Directory));
+                self.delayed_deletions.push_back((path, item.kind == Kind::Dir));
             } else {
                 self.delete_item(dir, &item, &path, 0)?;
             }
         }
         Ok(())
+    }
+
+    /// The names of a list by directory; made once for each list.
+    fn names_of(&mut self, list: &Arc<FileList>) -> Arc<NamesByDir> {
+        match &self.names {
+            Some((start, names)) if *start == list.start() => Arc::clone(names),
+            _ => {
+                let names = Arc::new(NamesByDir::new(list));
+                self.names = Some((list.start(), Arc::clone(&names)));
+                names
+            }
+        }
     }
 
     /// One of the deletions that were put off. `false`: there is none left.
@@ -78,7 +88,7 @@ impl Receiver {
         let (parent, name) = split(&path);
         if let Ok(Some(dir)) = self.dir_at(parent)
             && let Ok(Some(stat)) = dir.stat(name)
-            && stat.is_dir() == is_dir
+            && (stat.kind == Kind::Dir) == is_dir
         {
             let item = Found { name: name.to_vec(), kind: stat.kind };
             self.deletes_now = true;
@@ -112,27 +122,25 @@ impl Receiver {
     ) -> io::Result<Vec<Found>> {
         let mut found = Vec::new();
         for entry in dir.entries()? {
-            let entry = entry?;
             if !concerns(&entry.name) {
                 continue;
             }
             let kind = match entry.kind {
-                Some(kind) if !self.root.overrides_kinds() => kind,
-                _ => match dir.stat(&entry.name)? {
+                Some(kind) => kind,
+                None => match dir.stat(&entry.name)? {
                     Some(stat) => stat.kind,
                     None => continue,
                 },
             };
             let path = join(directory, &entry.name);
-            let verdict = self.filters.check(&path, kind == Kind::Directory, in_deleted);
-            if verdict != Verdict::Exclude {
+            if !self.protection.protects(&path, kind == Kind::Dir, in_deleted) {
                 found.push(Found { name: entry.name, kind });
             }
         }
         found.sort_by(|a, b| {
-            let dirs = (a.kind == Kind::Directory).cmp(&(b.kind == Kind::Directory));
+            let dirs = (a.kind == Kind::Dir).cmp(&(b.kind == Kind::Dir));
             dirs.then_with(|| {
-                let slash: &[u8] = if a.kind == Kind::Directory { b"/" } else { b"" };
+                let slash: &[u8] = if a.kind == Kind::Dir { b"/" } else { b"" };
                 a.name.iter().chain(slash).cmp(b.name.iter().chain(slash))
             })
         });
@@ -147,7 +155,7 @@ impl Receiver {
         path: &[u8],
         depth: usize,
     ) -> Result<bool, Fatal> {
-        if item.kind == Kind::Directory
+        if item.kind == Kind::Dir
             && !self.empty_directory(dir, &item.name, path, depth)?
         {
             return Ok(false);
@@ -157,7 +165,7 @@ impl Receiver {
             return Ok(false);
         }
         if !self.policy.dry_run {
-            let removed = if item.kind == Kind::Directory {
+            let removed = if item.kind == Kind::Dir {
                 self.forget_dir(path);
                 dir.remove_dir(&item.name)
             } else {
@@ -173,7 +181,7 @@ impl Receiver {
             self.touched(split(path).0);
         }
         self.totals.deleted.count(item.kind);
-        self.say_deleted(path, item.kind == Kind::Directory);
+        self.say_deleted(path, item.kind == Kind::Dir);
         self.stay_alive();
         Ok(true)
     }
@@ -216,7 +224,7 @@ impl Receiver {
         self.enter_filters(path, &dir)?;
         let scanned = self.scan(&dir, path, true, |_| true);
         let mut is_empty = true;
-        let result = match scanned {
+        let result: Result<(), Fatal> = match scanned {
             Err(error) => {
                 self.file_error("readdir", path, &error);
                 is_empty = false;
@@ -224,8 +232,8 @@ impl Receiver {
             }
             Ok(found) => {
                 // What a rule protects keeps the directory.
-                is_empty &= match dir.count_entries() {
-                    Ok(count) => count == found.len(),
+                is_empty &= match dir.entries() {
+                    Ok(all) => all.len() == found.len(),
                     Err(_) => false,
                 };
                 found.into_iter().rev().try_for_each(|item| {
@@ -235,7 +243,7 @@ impl Receiver {
                 })
             }
         };
-        self.leave_filters(path);
+        self.protection.leave();
         result?;
         if !is_empty {
             self.out.raw_text(
@@ -258,8 +266,8 @@ impl Receiver {
             return Ok(false);
         }
         if self.policy.dry_run {
-            let is_empty = dir.open_dir(name).and_then(|dir| dir.count_entries());
-            return Ok(self.policy.may_delete() || is_empty.is_ok_and(|count| count == 0));
+            let entries = dir.open_dir(name).and_then(|dir| dir.entries());
+            return Ok(self.policy.may_delete() || entries.is_ok_and(|all| all.is_empty()));
         }
         self.forget_dir(path);
         match dir.remove_dir(name) {
@@ -292,31 +300,13 @@ impl Receiver {
         }
     }
 
-    /// Reads the per-directory merge files of a directory that is entered.
     fn enter_filters(&mut self, path: &[u8], dir: &Dir) -> Result<(), Fatal> {
-        for name in self.filters.files_to_read() {
-            let content = dir.read_small_file(&name, MAX_MERGE_FILE);
-            match content {
-                Ok(content) => self.filters.offer_file(path, &name, content.as_deref())?,
-                Err(error) => self.file_error("failed to open exclude file", &join(path, &name), &error),
-            }
+        if let Err(error) = self.protection.enter(path, dir) {
+            self.file_error("failed to open exclude file in", path, &error);
         }
-        self.filters.enter(path)?;
         Ok(())
     }
-
-    fn leave_filters(&mut self, path: &[u8]) {
-        self.filters.leave(path);
-    }
-
-    /// Whether anything stands at the target that a deletion would have to take.
-    pub(super) fn stands(target: &Target) -> bool {
-        target.stat.is_some()
-    }
 }
-
-/// A merge file larger than this is refused.
-const MAX_MERGE_FILE: usize = 1 << 20;
 
 fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }

@@ -50,7 +50,7 @@ impl Receiver {
         let is_missing = target.stat.is_none();
         if is_missing && !was_made {
             self.made_dirs.insert(path.clone());
-            self.totals.created_dirs += 1;
+            self.totals.created += 1;
             if !self.policy.dry_run && !self.make_directory(entry, &mut target)? {
                 return Ok(());
             }

@@ -17,9 +17,11 @@ use coffre_protocol::mux::MessageKind;
 use coffre_protocol::sum::SumHead;
 use coffre_protocol::wire::{Decode, Reader};
 
+use super::generator::Job;
 use super::stream::{Expect, UnitError};
 use super::writer::FileWriter;
 use super::{Fatal, Receiver, path_of};
+use crate::confine::{Kind, Replace, XattrSet};
 
 /// Where the basis of a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -465,6 +467,72 @@ impl Receiver {
             }
         }
         self.closed(ndx)
+    }
+
+    /// Gives a whole file its attributes and its name. `false`: it failed and was reported.
+    fn publish(
+        &mut self,
+        entry: &EntryRef<'_>,
+        writer: FileWriter,
+        values: &HashMap<u32, Vec<u8>>,
+    ) -> Result<bool, Fatal> {
+        let path = path_of(entry);
+        let mut staged = match writer.finish() {
+            Ok(staged) => staged,
+            Err(error) => return Err(self.store_failure("write failed on", &path, &error)),
+        };
+        let target = match self.target(entry) {
+            Ok(target) => target,
+            Err(error) => {
+                self.entry_failed("failed to stat", entry, &error)?;
+                return Ok(false);
+            }
+        };
+        let Some(dir) = &target.dir else {
+            self.file_error("rename", &path, &std::io::ErrorKind::NotFound.into());
+            return Ok(false);
+        };
+        let have = target.stat.filter(|have| have.kind == Kind::File);
+        let local = match have.map(|_| self.local_xattrs_if_kept(dir, &target.name)) {
+            Some(Ok(local)) => local,
+            None | Some(Err(_)) => XattrSet::new(),
+        };
+        let mut wanted = self.wanted(entry, have.as_ref(), &local, values);
+        // A new inode has none of the old one's times.
+        wanted.set_time(&self.policy, entry);
+        let result = staged.apply(&wanted.attributes());
+        self.report_attributes(entry, result)?;
+        if self.policy.fsync
+            && let Err(error) = staged.file().sync_all()
+        {
+            return Err(self.store_failure("fsync failed on", &path, &error));
+        }
+        let replace = if target.stat.is_some() { Replace::Yes } else { Replace::No };
+        self.touched(entry.dir());
+        match staged.publish(dir, &target.name, replace) {
+            Ok(()) => {
+                Ok(true)
+            }
+            Err(error) => {
+                self.entry_failed("rename", entry, &error)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Asks for a file once more: at once with incremental recursion, else in its own phase.
+    fn redo_later(&mut self, ndx: u32) {
+        if self.negotiated.is_incremental() {
+            self.jobs.push_back(Job::Redo(ndx));
+        } else {
+            self.redo.push(ndx);
+        }
+    }
+
+    /// The first phase is over: what did not verify in it is asked for again.
+    pub(super) fn redo_now(&mut self) {
+        let again = std::mem::take(&mut self.redo);
+        self.jobs.extend(again.into_iter().map(Job::Redo));
     }
 
     fn verification_text(&mut self, kind: MessageKind, entry: &EntryRef<'_>) {

@@ -30,6 +30,7 @@ mod messages;
 mod output;
 mod phases;
 mod policy;
+mod protection;
 mod regular;
 mod special;
 mod stream;
@@ -42,7 +43,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use coffre_protocol::delta::TokenDecoder;
-use coffre_protocol::flist::{EntryRef, FileList, FlistDecoder, Flists};
+use coffre_protocol::flist::{EntryRef, FileList, FlistDecoder, Flists, NamesByDir};
 use coffre_protocol::handshake::Negotiated;
 use coffre_protocol::mux::{Demux, MessageKind};
 use coffre_protocol::ndx::NdxCoder;
@@ -51,7 +52,7 @@ use coffre_protocol::{ExitCode, ProtocolError};
 
 use self::agreed::Agreed;
 use self::attributes::XattrExchange;
-use self::delete::Protection;
+use self::protection::Protection;
 use self::destination::Destination;
 use self::generator::{Job, Walk};
 use self::hardlinks::Links;
@@ -167,6 +168,12 @@ pub(crate) struct Receiver {
     made_dirs: HashSet<Vec<u8>>,
     touched_dirs: HashSet<Vec<u8>>,
     last_touched: Option<Vec<u8>>,
+    /// The names of the list with this start, by directory.
+    names: Option<(u32, Arc<NamesByDir>)>,
+    /// Deletions put off to the end: path, and whether it is a directory.
+    delayed_deletions: VecDeque<(Vec<u8>, bool)>,
+    deletes_now: bool,
+    told_io_error: bool,
     late_repairs: Vec<(Vec<u8>, (i64, u32))>,
     last_dir: Option<(Vec<u8>, Arc<Dir>)>,
     exchange: XattrExchange,
@@ -232,6 +239,10 @@ impl Receiver {
             made_dirs: HashSet::new(),
             touched_dirs: HashSet::new(),
             last_touched: None,
+            names: None,
+            delayed_deletions: VecDeque::new(),
+            deletes_now: false,
+            told_io_error: false,
             late_repairs: Vec::new(),
             last_dir: None,
             exchange: XattrExchange::new(format.limits.clone()),
@@ -421,7 +432,7 @@ impl Receiver {
             }
             Fatal::PeerExit(code) => {
                 let code = u32::try_from(code).unwrap_or(ExitCode::StreamIo.code().into());
-                self.out.error_exit_acknowledged();
+                self.out.acknowledge_exit();
                 self.out.flush();
                 self.outcome(code, false, Some(format!("the client ended with code {code}")))
             }

@@ -84,6 +84,13 @@ impl Outgoing {
         }
     }
 
+    /// Answers a client that said it ends (protocol 31 and later).
+    pub(super) fn acknowledge_exit(&mut self) {
+        if self.version.at_least(31) {
+            self.message(MessageKind::ErrorExit, &[]);
+        }
+    }
+
     /// An empty frame of data: "still here".
     pub(super) fn keep_alive(&mut self) {
         self.message(MessageKind::Data, &[]);

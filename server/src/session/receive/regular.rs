@@ -246,7 +246,7 @@ impl Receiver {
             Err(error) => return self.entry_failed("recv_generator: failed to stat", entry, &error),
         };
         let target = match &target.stat {
-            Some(have) if !have.kind == Kind::File => Target { stat: None, ..target },
+            Some(have) if have.kind != Kind::File => Target { stat: None, ..target },
             _ => target,
         };
         self.totals.redone += 1;

@@ -4,6 +4,7 @@
 //! through. With `--sparse`, runs of zeros become holes.
 
 use std::io;
+use std::os::unix::fs::FileExt;
 
 use crate::confine::Staged;
 
@@ -39,7 +40,7 @@ impl FileWriter {
     /// Allocates room for `len` bytes. Where the file system cannot, nothing happens, as with
     /// stock rsync.
     pub(super) fn preallocate(&mut self, len: u64) {
-        if len > 0 && self.staged.allocate(len).is_ok() {
+        if len > 0 && self.staged.preallocate(len).is_ok() {
             self.preallocated = true;
         }
     }
@@ -67,7 +68,7 @@ impl FileWriter {
 
     fn put(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
         if !self.sparse || self.preallocated {
-            return self.staged.write_all_at(bytes, at);
+            return self.staged.file().write_all_at(bytes, at);
         }
         let mut done = 0;
         while done < bytes.len() {
@@ -78,7 +79,7 @@ impl FileWriter {
                 continue;
             }
             let data = run(&bytes[done..], false);
-            self.staged.write_all_at(&bytes[done..done + data], at + done as u64)?;
+            self.staged.file().write_all_at(&bytes[done..done + data], at + done as u64)?;
             self.ends_in_hole = false;
             done += data;
         }
@@ -91,7 +92,7 @@ impl FileWriter {
             self.write_gathered()?;
         }
         if self.preallocated || self.ends_in_hole {
-            self.staged.set_len(self.at)?;
+            self.staged.file().set_len(self.at)?;
         }
         Ok(self.staged)
     }
