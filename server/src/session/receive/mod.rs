@@ -127,6 +127,13 @@ pub(crate) struct Outcome {
     pub(crate) total_size: u64,
 }
 
+impl Outcome {
+    /// A session that ended before it began.
+    pub(crate) fn failed(exit: ExitCode, error: impl Into<String>) -> Self {
+        Self { exit: exit.code().into(), error: Some(error.into()), ..Self::default() }
+    }
+}
+
 /// One session's receiving end.
 pub(crate) struct Receiver {
     pipe: Arc<Pipe>,
@@ -259,15 +266,13 @@ impl Receiver {
         }
     }
 
-    /// Runs to the end. `early`: what came of the client behind the handshake.
+    /// Runs to the end; the caller tells the exit status. `early`: what came of the client behind the handshake.
     pub(crate) fn run(mut self, early: &[u8]) -> Outcome {
         let result = self.converse(early);
-        let outcome = match result {
+        match result {
             Ok(()) => self.settle(),
             Err(fatal) => self.abandon(fatal),
-        };
-        self.pipe.exit(outcome.exit);
-        outcome
+        }
     }
 
     fn converse(&mut self, early: &[u8]) -> Result<(), Fatal> {
