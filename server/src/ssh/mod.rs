@@ -13,12 +13,12 @@
 //! Traps, each with its place:
 //! * While a callback of the library waits, nothing else of that connection runs. A callback may
 //!   therefore wait for a session to read, and a session must never wait for its output
-//!   ([`handler`], [`channel`]; test `a_client_that_stops_reading_gets_every_byte`).
-//! * The library has no login grace time and no limit on accepted key probes ([`stream`],
-//!   [`handler`]).
-//! * It would ask an unauthenticated client for a sign of life, which OpenSSH takes as the end of
-//!   the world ([`offer`]).
-//! * Its own accept loop ends at the first error ([`listener`]).
+//!   (`handler`, `channel`; test `a_client_that_stops_reading_gets_every_byte`).
+//! * The library has no login grace time and no limit on accepted key probes (`stream`,
+//!   `handler`).
+//! * It asks clients that have not authenticated for a sign of life too, and OpenSSH ends the
+//!   connection at that (`offer`).
+//! * Its own accept loop ends at the first error (`listener`).
 //! * A panic in it (most of its past advisories are one) must cost one connection, never the
 //!   process: do not build with `panic = "abort"`.
 //! * It logs what peers say, unescaped and without a limit: keep its target `russh` off or at
