@@ -75,7 +75,10 @@ impl Sessions for Dispatcher {
         };
         let spawned = std::thread::Builder::new()
             .name(format!("session {}", session.id))
-            .spawn(move || session.run(request));
+            .spawn(move || {
+                let _last = LastWord(Arc::clone(&session.pipe));
+                session.run(request);
+            });
         if let Err(error) = spawned {
             tracing::error!(%error, "cannot start a thread for a session");
             refuse(&pipe, "the server is out of resources; try again later", 1);
@@ -96,6 +99,15 @@ fn new_id() -> String {
 fn refuse(pipe: &Pipe, sentence: &str, exit: u32) {
     pipe.send(Output::Stderr(format!("coffre: {sentence}\n").into()));
     pipe.exit(exit);
+}
+
+/// A session that panics still ends for its client.
+struct LastWord(Arc<Pipe>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        self.0.exit(ExitCode::StreamIo.code().into());
+    }
 }
 
 struct Session {

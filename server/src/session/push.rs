@@ -8,7 +8,7 @@ use bytes::Bytes;
 use coffre_protocol::command::Word;
 use coffre_protocol::handshake::{Handshake, Negotiated};
 use coffre_protocol::mux::{MessageKind, put_message};
-use coffre_protocol::options::{SecludedArgs, ServerOptions, render_usage_error};
+use coffre_protocol::options::{RemoveSource, SecludedArgs, ServerOptions, render_usage_error};
 use coffre_protocol::wire::{DecodeError, Reader};
 use coffre_protocol::{ExitCode, ProtocolError, ProtocolVersion};
 
@@ -90,6 +90,11 @@ impl<'a> Opening<'a> {
     fn handshake(&mut self, options: &ServerOptions) -> Result<Negotiated, Refused> {
         let mut handshake = Handshake::new(options, ProtocolVersion::OWN, seed())
             .map_err(Refused::Protocol)?;
+        if options.remove_source != RemoveSource::No {
+            // The client is told which files are safe once all are on disk; with incremental
+            // recursion it would have forgotten them by then.
+            handshake = handshake.without_incremental_recursion();
+        }
         loop {
             let mut reader = Reader::new(&self.bytes);
             let result = handshake.decode(&mut reader);

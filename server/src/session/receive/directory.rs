@@ -64,7 +64,7 @@ impl Receiver {
             self.settle_directory(ndx, entry, &target, is_new)?;
         }
         if self.policy.deletes_during() && entry.has_content() && !is_new {
-            self.delete_in(list, &path)?;
+            self.delete_in(list, &directory_path(entry))?;
         }
         Ok(())
     }

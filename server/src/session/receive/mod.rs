@@ -163,7 +163,6 @@ pub(crate) struct Receiver {
 
     // The generator.
     destination: Option<Destination>,
-    new_destination: bool,
     walk: Walk,
     jobs: VecDeque<Job>,
     /// To be sent again once the first phase is over.
@@ -181,6 +180,8 @@ pub(crate) struct Receiver {
     delayed_deletions: VecDeque<(Vec<u8>, bool)>,
     deletes_now: bool,
     told_io_error: bool,
+    /// Files that the client may remove once everything is on disk.
+    successes: Vec<u32>,
     late_repairs: Vec<(Vec<u8>, (i64, u32))>,
     last_dir: Option<(Vec<u8>, Arc<Dir>)>,
     exchange: XattrExchange,
@@ -235,7 +236,6 @@ impl Receiver {
             lists_complete: false,
             io_error: 0,
             destination: None,
-            new_destination: false,
             walk: Walk::default(),
             jobs: VecDeque::new(),
             redo: Vec::new(),
@@ -250,6 +250,7 @@ impl Receiver {
             delayed_deletions: VecDeque::new(),
             deletes_now: false,
             told_io_error: false,
+            successes: Vec::new(),
             late_repairs: Vec::new(),
             last_dir: None,
             exchange: XattrExchange::new(format.limits.clone()),
