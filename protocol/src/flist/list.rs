@@ -65,12 +65,22 @@ impl FileList {
     }
 
     /// Counted from 0 instead of [`Self::start`].
-    pub(super) fn slot(&self, slot: u32) -> Option<EntryRef<'_>> {
+    pub fn slot(&self, slot: u32) -> Option<EntryRef<'_>> {
         let position = *self.order.get(slot as usize)?;
         (!self.store.is_dropped(position)).then_some(EntryRef {
             store: &self.store,
             position,
         })
+    }
+
+    /// Number of the parent directory within this list.
+    pub(super) fn dir_number(&self, slot: u32) -> u32 {
+        self.store.parent(self.order[slot as usize])
+    }
+
+    /// Path of the parent directory.
+    pub(super) fn dir_of_slot(&self, slot: u32) -> &[u8] {
+        self.store.dir(self.order[slot as usize])
     }
 
     /// Entries with their indexes, in the order of these.

@@ -15,6 +15,7 @@
 //! Source: rsync `flist.c:recv_file_list`, `io.c:read_ndx_and_attrs`, as observed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{EntryRef, FileList, FlistFormat};
 use crate::ProtocolError;
@@ -73,7 +74,7 @@ enum Content {
 #[derive(Debug)]
 struct Held {
     /// Released: only the directories, in their order, indexes from 0.
-    list: FileList,
+    list: Arc<FileList>,
     /// Slots of the directories in `list`.
     directories: Vec<u32>,
     /// Number of the first of them in the table.
@@ -156,7 +157,8 @@ impl Flists {
     /// Adds a list that has arrived whole; it was begun with the head of the first list or with
     /// one from [`Self::announce`].
     /// Errors: indexes or held entries exceed their range; a list out of turn.
-    pub fn push(&mut self, list: FileList) -> Result<(), ProtocolError> {
+    pub fn push(&mut self, list: impl Into<Arc<FileList>>) -> Result<(), ProtocolError> {
+        let list = list.into();
         let (start, len) = (list.start(), list.len());
         if start != self.next_start || (self.count > 0) != list.owner().is_some() {
             return Err(ProtocolError::violation("a file list came out of turn"));
@@ -261,10 +263,10 @@ impl Flists {
         self.live_list(start)
     }
 
-    /// The same, for pruning it.
+    /// The same, for pruning it; `None` while somebody else holds the list.
     pub fn list_mut(&mut self, start: u32) -> Option<&mut FileList> {
         let held = self.held.get_mut(&start).filter(|held| !held.is_released)?;
-        Some(&mut held.list)
+        Arc::get_mut(&mut held.list)
     }
 
     fn live_list(&self, start: u32) -> Option<&FileList> {
@@ -301,6 +303,21 @@ impl Flists {
         }
     }
 
+    /// The same, as a list and a slot in it that stay valid whatever becomes of this value.
+    pub fn owner_of(&self, list: &FileList) -> Option<(Arc<FileList>, u32)> {
+        let Some(number) = list.owner() else {
+            self.owner(list)?;
+            let held = self.held.get(&list.start())?;
+            return Some((Arc::clone(&held.list), 0));
+        };
+        let directory = self.table.get(number as usize)?;
+        let held = self.held.get(&directory.home)?;
+        let slot = *held
+            .directories
+            .get(number.checked_sub(held.first_number)? as usize)?;
+        Some((Arc::clone(&held.list), slot))
+    }
+
     /// The directory with this number, as long as its list is awaited or not released.
     pub fn directory(&self, number: u32) -> Option<EntryRef<'_>> {
         let directory = self.table.get(number as usize)?;
@@ -331,7 +348,7 @@ impl Flists {
         if held.waiting == 0 {
             self.held.remove(&start);
         } else {
-            held.list = held.list.select(&held.directories);
+            held.list = Arc::new(held.list.select(&held.directories));
             held.directories = (0..held.list.len()).collect();
             self.entries += held.list.len();
         }
@@ -360,7 +377,7 @@ impl Flists {
             .held
             .values()
             .map(|held| {
-                size_of::<Held>() - size_of::<FileList>()
+                size_of::<Held>()
                     + held.list.bytes()
                     + held.directories.capacity() * size_of::<u32>()
             })

@@ -24,6 +24,7 @@
 //! Names are bytes: character sets are not converted.
 
 mod acl;
+mod by_dir;
 mod decode;
 mod dirs;
 mod encode;
@@ -39,6 +40,7 @@ mod store;
 mod xattr;
 
 pub use acl::{Acl, AclCache, AclKind, CompleteAcl, NamedEntry};
+pub use by_dir::NamesByDir;
 pub use decode::{FlistDecoder, IdStep, Step};
 pub use encode::{FlistEncoder, Outgoing};
 pub use entry::{EntryFields, EntryRef, FileKind};

@@ -151,7 +151,7 @@ fn protocol_32_with_incremental_recursion() {
                 "6 d 40755 4096 1577934245 content",
             ]
         );
-        flists.push(list).unwrap();
+        flists.push(std::sync::Arc::new(list)).unwrap();
         let mut feed = Feed::new(&second, step);
         let head = flists.announce(1).unwrap();
         assert_eq!(
@@ -160,7 +160,7 @@ fn protocol_32_with_incremental_recursion() {
         );
         let (list, _) = feed.list(&mut decoder, head).unwrap();
         assert_eq!(describe(&list), ["8 d/f 100644 1 1577934245.123456789"]);
-        flists.push(list).unwrap();
+        flists.push(std::sync::Arc::new(list)).unwrap();
         flists.finish().unwrap();
         assert_eq!(flists.entry(7).unwrap().base(), b"d");
         assert_eq!(flists.entry(0).unwrap().base(), b".");

@@ -1,0 +1,146 @@
+//! Cron expressions: five fields, as in a crontab, in the server's time zone.
+
+use std::fmt;
+use std::str::FromStr;
+
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+
+use super::{latest_civil, next_civil};
+
+/// A checked expression that names at least one time to come.
+///
+/// One whose hour field is `*` runs by the time line: each hour that passes, also the one that is
+/// repeated in autumn. Any other runs by the wall clock, as a time of day does: once for each
+/// time it names, also when the clock skips or repeats it. (The croner crate has a narrower idea
+/// of the latter, single values only, and would lose `30 2,14 * * *` on a spring night.)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cron {
+    text: String,
+    parsed: croner::Cron,
+    every_hour: bool,
+}
+
+/// What is wrong with an expression.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadCron(String);
+
+const NICKNAMES: [(&str, &str); 7] = [
+    ("@hourly", "0 * * * *"),
+    ("@daily", "0 0 * * *"),
+    ("@midnight", "0 0 * * *"),
+    ("@weekly", "0 0 * * 0"),
+    ("@monthly", "0 0 1 * *"),
+    ("@yearly", "0 0 1 1 *"),
+    ("@annually", "0 0 1 1 *"),
+];
+
+impl Cron {
+    /// Reads `minute hour day-of-month month day-of-week`, or a nickname such as `@daily`.
+    pub fn parse(text: &str) -> Result<Self, BadCron> {
+        let fail = |why: &str| Err(BadCron(format!("cron expression \"{text}\" {why}")));
+        let trimmed = text.trim();
+        let fields = match trimmed.strip_prefix('@') {
+            None => trimmed,
+            Some(_) => match NICKNAMES.iter().find(|(name, _)| *name == trimmed) {
+                Some((_, fields)) => fields,
+                None => {
+                    return fail(
+                        "is no known nickname; @hourly, @daily, @weekly, @monthly and @yearly are",
+                    );
+                }
+            },
+        };
+        let count = fields.split_whitespace().count();
+        if count != 5 {
+            return fail(&format!(
+                "has {count} fields, not 5 (minute, hour, day of month, month, day of week), \
+                 such as \"30 10 * * *\""
+            ));
+        }
+        let parser = CronParser::builder()
+            .seconds(Seconds::Disallowed)
+            .year(Year::Disallowed)
+            .build();
+        let parsed = match parser.parse(fields) {
+            Ok(parsed) => parsed,
+            Err(error) => return fail(&format!("cannot be read: {}", reason(&error))),
+        };
+        let hour = fields.split_whitespace().nth(1).unwrap_or_default();
+        let cron = Self {
+            text: text.to_owned(),
+            parsed,
+            every_hour: matches!(hour, "*" | "*/1" | "?" | "0-23"),
+        };
+        // Any day will do: what happens at all happens within eight years of it.
+        if cron.next(Timestamp::UNIX_EPOCH, &TimeZone::UTC).is_none() {
+            return fail("names a day that never comes");
+        }
+        Ok(cron)
+    }
+
+    /// The expression as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The first time after `after`.
+    pub fn next(&self, after: Timestamp, time_zone: &TimeZone) -> Option<Timestamp> {
+        if self.every_hour {
+            let after = after.to_zoned(time_zone.clone());
+            let next = self.parsed.find_next_occurrence(&after, false).ok()?;
+            return Some(next.timestamp());
+        }
+        next_civil(after, time_zone, |from| {
+            let found = self.parsed.find_next_occurrence(&flat(from)?, true).ok()?;
+            Some(found.datetime())
+        })
+    }
+
+    /// The last time that is not after `until`.
+    pub fn latest(&self, until: Timestamp, time_zone: &TimeZone) -> Option<Timestamp> {
+        if self.every_hour {
+            let until = until.to_zoned(time_zone.clone());
+            let latest = self.parsed.find_previous_occurrence(&until, true).ok()?;
+            return Some(latest.timestamp());
+        }
+        latest_civil(until, time_zone, |to| {
+            let found = self
+                .parsed
+                .find_previous_occurrence(&flat(to)?, true)
+                .ok()?;
+            Some(found.datetime())
+        })
+    }
+}
+
+/// A civil time in a zone without any shifts, which is how croner takes plain civil times.
+fn flat(civil: DateTime) -> Option<Zoned> {
+    civil.to_zoned(TimeZone::UTC).ok()
+}
+
+/// croner's own words without its prefix and full stop.
+fn reason(error: &croner::errors::CronError) -> String {
+    let text = error.to_string();
+    let text = text
+        .split_once(": ")
+        .map_or(text.as_str(), |(_, rest)| rest);
+    text.trim_end_matches('.').to_owned()
+}
+
+impl FromStr for Cron {
+    type Err = BadCron;
+
+    fn from_str(text: &str) -> Result<Self, BadCron> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for Cron {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
