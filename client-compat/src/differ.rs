@@ -16,6 +16,9 @@ use crate::sandbox::{Keys, NOBODY, Server, ServerKind};
 use crate::scenario::{ClientRun, Compare, Place, Scenario, Step, compared};
 use crate::tree::{Builder, Described, compare, describe};
 
+/// What scenarios call the client's log, in its directory.
+const LOG_FILE: &str = "client.log";
+
 /// How often lines of one output are shown before the rest is only counted.
 const SHOWN: usize = 40;
 
@@ -102,6 +105,7 @@ struct Seen {
     outcome: Outcome,
     stdout: Vec<String>,
     stderr: Vec<String>,
+    log: Vec<String>,
     trees: Vec<(&'static str, Described)>,
     failed_checks: Vec<String>,
 }
@@ -184,7 +188,7 @@ pub fn run(scenario: &Scenario, lab: &Lab) -> Result<Report> {
         let trees = seen.last().map(|seen| &seen.trees[..]).unwrap_or_default();
         report.hole_bytes[index] = trees.iter().map(|(_, tree)| tree.hole_bytes()).sum();
     }
-    if !report.differences.is_empty() {
+    if !report.differences.is_empty() && lab.sides[1] == ServerKind::Coffre {
         report.log = sides[1].server.log();
     }
     drop(sides);
@@ -308,16 +312,32 @@ impl Side {
         ]
         .map(|(name, value)| (name.into(), value.into()))
         .to_vec();
-        invocation.run()
+        thread::scope(|scope| {
+            let meanwhile = run.meanwhile.as_ref().map(|(after, action)| {
+                scope.spawn(|| {
+                    thread::sleep(*after);
+                    action(&self.place)
+                })
+            });
+            let outcome = invocation.run()?;
+            if let Some(meanwhile) = meanwhile {
+                meanwhile.join().map_err(|_| anyhow!("it panicked"))??;
+            }
+            Ok(outcome)
+        })
     }
 
     fn look(&self, run: &ClientRun, outcome: Outcome) -> Result<Seen> {
         let mut trees = Vec::new();
         if run.compare.tree {
             for (name, root) in compared(&self.place) {
-                trees.push((name, describe(root, Some(self.began))?));
+                let mut tree = describe(root, Some(self.began))?;
+                // It tells when and by whom; its lines are compared as other output is.
+                tree.entries.remove(Path::new(LOG_FILE));
+                trees.push((name, tree));
             }
         }
+        let log = fs::read(self.place.local.join(LOG_FILE)).unwrap_or_default();
         let failed_checks = run
             .checks
             .iter()
@@ -327,8 +347,9 @@ impl Side {
             })
             .collect();
         Ok(Seen {
-            stdout: normalise::lines(&outcome.stdout, &self.place.local),
-            stderr: normalise::lines(&outcome.stderr, &self.place.local),
+            stdout: normalise::lines(&outcome.stdout, &self.dir),
+            stderr: normalise::lines(&outcome.stderr, &self.dir),
+            log: normalise::lines(&log, &self.dir),
             outcome,
             trees,
             failed_checks,
@@ -401,7 +422,11 @@ fn compare_seen(run: &ClientRun, left: &Seen, right: &Seen, names: (&str, &str))
             names,
         ));
     }
-    if stderr {
+    // A client that was told of a fatal error ends its remote shell, sometimes before that has
+    // passed on the server's last words. So silence on one side is no difference then.
+    let may_be_lost = !matches!(run.exit, 0 | 23 | 24 | 25);
+    let is_lost = may_be_lost && (left.stderr.is_empty() || right.stderr.is_empty());
+    if stderr && !is_lost {
         lines.extend(compare_lines(
             "stderr",
             &left.stderr,
@@ -410,6 +435,9 @@ fn compare_seen(run: &ClientRun, left: &Seen, right: &Seen, names: (&str, &str))
             names,
         ));
     }
+    lines.extend(compare_lines(
+        "log file", &left.log, &right.log, false, names,
+    ));
     for ((tree, left), (_, right)) in left.trees.iter().zip(&right.trees) {
         lines.extend(
             compare(left, right, names)

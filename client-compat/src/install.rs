@@ -266,10 +266,18 @@ fn find_loader(root: &Path) -> Result<PathBuf> {
     }
     for dir in dirs {
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            // A link to an absolute path would lead out of the unpacked tree.
-            let is_loader = entry.file_name().to_string_lossy().starts_with("ld-linux-");
-            if is_loader && fs::symlink_metadata(&path)?.is_file() {
+            if !entry.file_name().to_string_lossy().starts_with("ld-linux-") {
+                continue;
+            }
+            let mut path = entry.path();
+            // Older releases have a link there; an absolute one is meant inside the tree.
+            if let Ok(target) = fs::read_link(&path) {
+                path = match target.strip_prefix("/") {
+                    Ok(inside) => root.join(inside),
+                    Err(_) => dir.join(target),
+                };
+            }
+            if path.is_file() {
                 return Ok(path);
             }
         }

@@ -10,7 +10,7 @@
 //! | `mkstemp "/mnt/compat/dst/.a.Fmo9t9"` | `mkstemp "/mnt/compat/dst/.a.######"` |
 //! | `… 1.23MB/s    0:00:01 (xfr#2, to-chk=5/8)` | `#` for rate and time |
 //! | `127.0.0.1 port 40123`, `[127.0.0.1]:40123` | `#` for the port |
-//! | the client's own directory | `<local>` |
+//! | the directory of the client's side | `<side>` |
 //! | `2026/11/20 12:00:00 [123] ` at the start of a log line | nothing |
 //!
 //! Everything else must be the same, byte for byte.
@@ -20,10 +20,10 @@ use std::path::Path;
 use crate::tree::escape;
 
 /// The lines of an output, normalised and escaped. Progress lines end in a carriage return.
-pub fn lines(output: &[u8], local: &Path) -> Vec<String> {
+pub fn lines(output: &[u8], side: &Path) -> Vec<String> {
     let mut lines: Vec<String> = output
         .split(|&byte| byte == b'\n' || byte == b'\r')
-        .map(|line| normalise_line(&escape_whole(line), local))
+        .map(|line| normalise_line(&escape_whole(line), side))
         .collect();
     // What follows the last line end is a line only if it says something.
     if lines.last().is_some_and(String::is_empty) {
@@ -36,8 +36,8 @@ fn escape_whole(line: &[u8]) -> String {
     line.chunks(100).map(escape).collect()
 }
 
-fn normalise_line(line: &str, local: &Path) -> String {
-    let line = line.replace(&local.display().to_string(), "<local>");
+fn normalise_line(line: &str, side: &Path) -> String {
+    let line = line.replace(&side.display().to_string(), "<side>");
     let line = strip_log_stamp(&line);
     let line = progress(line);
     let line = error_tail(&line);
@@ -69,8 +69,11 @@ fn mask_number(line: &str, before: &str, after: &str) -> String {
         let length = line[start..]
             .find(|c: char| !c.is_ascii_digit() && c != ',' && c != '.')
             .unwrap_or(line.len() - start);
-        if length > 0 && line[start + length..].starts_with(after) {
-            return format!("{}#{}", &line[..start], &line[start + length..]);
+        // `-h` writes 1.23K.
+        let rest = &line[start + length..];
+        let rest = rest.strip_prefix(['K', 'M', 'G', 'T']).unwrap_or(rest);
+        if length > 0 && rest.starts_with(after) {
+            return format!("{}#{rest}", &line[..start]);
         }
         searched = start;
     }
@@ -165,8 +168,8 @@ mod tests {
 
     #[track_caller]
     fn check(printed: &str, compared: &str) {
-        let local = Path::new("/somewhere/local");
-        assert_eq!(lines(printed.as_bytes(), local), [compared]);
+        let side = Path::new("/somewhere");
+        assert_eq!(lines(printed.as_bytes(), side), [compared]);
     }
 
     #[test]
@@ -178,6 +181,10 @@ mod tests {
         check(
             "total size is 5,000  speedup is 0.02 (DRY RUN)",
             "total size is 5,000  speedup is # (DRY RUN)",
+        );
+        check(
+            "sent 2.43K bytes  received 17 bytes  1.21M bytes/sec",
+            "sent # bytes  received # bytes  # bytes/sec",
         );
         check("Total bytes sent: 7", "Total bytes sent: #");
         check(
@@ -231,8 +238,8 @@ mod tests {
     fn names_with_odd_bytes_survive() {
         let out = lines(
             b"a\xffb\nsrc /somewhere/local/src\n",
-            Path::new("/somewhere/local"),
+            Path::new("/somewhere"),
         );
-        assert_eq!(out, ["a\\xffb", "src <local>/src"]);
+        assert_eq!(out, ["a\\xffb", "src <side>/local/src"]);
     }
 }

@@ -14,6 +14,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 /// How often a running program is looked at.
 const POLL: Duration = Duration::from_millis(2);
 
+/// How long what a program started may go on talking after its end.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
 /// A program, its arguments, and what surrounds it. Nothing of our own environment is handed on.
 #[derive(Debug, Clone)]
 pub struct Invocation {
@@ -102,6 +105,11 @@ impl Invocation {
                 thread::sleep(POLL);
             };
             let wall = start.elapsed();
+            // A remote shell may still be passing on the server's last words.
+            let patience = Instant::now() + LAST_WORDS;
+            while !(stdout.is_finished() && stderr.is_finished()) && Instant::now() < patience {
+                thread::sleep(POLL);
+            }
             group.kill();
             Ok(Outcome {
                 exit: status

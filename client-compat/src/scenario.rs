@@ -78,6 +78,8 @@ pub struct ClientRun {
     /// As a user without privilege instead of root.
     pub as_nobody: bool,
     pub interrupt: Option<(Duration, Signal)>,
+    /// What somebody does while it runs, and when.
+    pub meanwhile: Option<(Duration, Action)>,
     /// What the stock server must answer.
     pub exit: i32,
     /// What must hold on both sides.
@@ -159,6 +161,7 @@ impl Scenario {
             stdin: Vec::new(),
             as_nobody: false,
             interrupt: None,
+            meanwhile: None,
             exit: 0,
             checks: Vec::new(),
             compare: Compare::default(),
@@ -220,6 +223,17 @@ impl Scenario {
     /// The user presses ^C after that time.
     pub fn interrupted_after(self, time: Duration) -> Self {
         self.last(|run| run.interrupt = Some((time, Signal::INT)))
+    }
+
+    /// Somebody does this to the source while the client runs.
+    pub fn meanwhile(
+        self,
+        after: Duration,
+        change: impl Fn(&Builder) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.last(|run| {
+            run.meanwhile = Some((after, Box::new(move |place| change(&place.src()?))));
+        })
     }
 
     pub fn compares(self, compare: Compare) -> Self {

@@ -63,14 +63,14 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .source(ordinary)
             .prepare(|place| place.base()?.file("dst", b"x").map(drop))
             .run("-ai src/ :dst/")
-            .exits(11)
+            .exits(3)
             .run("-ai src/docs src/pictures :dst")
             .exits(3),
         Scenario::new("destination-below-a-file", "a parent is a file")
             .source(ordinary)
             .prepare(|place| place.base()?.file("dst", b"x").map(drop))
             .run("-ai src/ :dst/below/")
-            .exits(11),
+            .exits(3),
         Scenario::new(
             "existing-file-among-several",
             "a directory where a file would go",

@@ -29,19 +29,16 @@ fn regroup(name: &str, about: &str, options: &str) -> Scenario {
                 .file("b/two", b"on its own")?
                 .remove("z/pair2")?
                 .hard_link("a/one", "z/pair2")?
-                .patch("c/d/three", 50_000, b"edited")?
-                .remove("b/fifo2")?
-                .fifo("b/fifo2")?;
+                .patch("c/d/three", 50_000, b"edited")?;
             Ok(())
         })
         .run(&format!("-aHi --delete {options} src/ :dst/"))
         .run(&format!("-aHi --delete {options} src/ :dst/"))
-        .prints_nothing()
 }
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        regroup("hard-links", "groups change", ""),
+        regroup("hard-links", "groups change", "").prints_nothing(),
         regroup(
             "hard-links-no-inc",
             "… without incremental recursion",
@@ -54,6 +51,22 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "… with --delay-updates",
             "--delay-updates",
         ),
+        Scenario::new(
+            "hard-links-of-specials",
+            "groups of fifos and symlinks part and join",
+        )
+        .source(groups)
+        .run("-aHi src/ :dst/")
+        .change_source("part and join", |tree| {
+            tree.remove("b/fifo2")?
+                .fifo("b/fifo2")?
+                .hard_link("a/link1", "a/link3")?
+                .remove("b/link2")?
+                .symlink("b/link2", "target")?;
+            Ok(())
+        })
+        .run("-aHi --delete src/ :dst/")
+        .run("-aHi --delete src/ :dst/"),
         Scenario::new("hard-links-attributes", "attributes of a group change")
             .source(groups)
             .run("-aHX src/ :dst/")

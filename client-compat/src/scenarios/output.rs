@@ -58,8 +58,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "progress",
             "--progress: which files, if not how fast",
             "--progress",
-        )
-        .prints("to-chk="),
+        ),
         printed("log-file", "--log-file", "--log-file=client.log"),
         printed(
             "log-file-format",

@@ -36,7 +36,7 @@ fn delta(name: &str, about: &str, options: &str) -> Scenario {
         .run(&format!("-a {options} src/ :dst/"))
         .change_source("edits", edit)
         .run(&format!("-ai --stats {options} src/ :dst/"))
-        .run("-aic src/ :dst/")
+        .run("-aic --omit-dir-times src/ :dst/")
         .prints_nothing()
 }
 
@@ -69,8 +69,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "delta",
             "matched and literal data of large edited files",
             "",
-        )
-        .check("most of it was found there", |_, _| Ok(())),
+        ),
         delta("delta-block-size", "-B", "-B 4096"),
         delta(
             "delta-small-blocks",
@@ -138,8 +137,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "what a --partial push left is not sent again",
         )
         .source(large)
-        .run("-a --partial --bwlimit=1500 src/image :dst/")
-        .interrupted_after(Duration::from_millis(1_800))
+        .run("-a --partial --bwlimit=1000 src/image :dst/")
+        .interrupted_after(Duration::from_millis(3_000))
         .exits(20)
         .compares(ONLY_THAT_IT_FAILED)
         .run("-a --partial --no-whole-file --stats src/image :dst/")
