@@ -263,7 +263,7 @@ impl Flists {
         self.live_list(start)
     }
 
-    /// The same, for pruning it; `None` while somebody else holds the list.
+    /// For dropping entries of it; `None` while somebody else holds the list.
     pub fn list_mut(&mut self, start: u32) -> Option<&mut FileList> {
         let held = self.held.get_mut(&start).filter(|held| !held.is_released)?;
         Arc::get_mut(&mut held.list)
