@@ -1,1 +1,6 @@
-//! owned elsewhere
+//! Include and exclude rules.
+
+mod glob;
+mod pattern;
+
+pub use glob::Glob;
