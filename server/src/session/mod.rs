@@ -6,6 +6,7 @@
 //! byte of the client is parsed.
 
 pub mod pipe;
+mod receive;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -186,6 +186,11 @@ impl Pipe {
         Some(data)
     }
 
+    /// Whether input is there to be taken.
+    pub fn has_input(&self) -> bool {
+        !self.lock().input.is_empty()
+    }
+
     /// Queues output; never waits.
     pub fn send(&self, output: Output) {
         let mut state = self.lock();
