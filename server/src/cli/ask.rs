@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use super::{Context, Exit, fail};
+use crate::config::units::count;
 use crate::config::{Config, reason};
 use crate::control::client::{self, Error};
 use crate::control::{Answer, Progress, Request, socket_path};
@@ -61,7 +62,11 @@ impl Shown {
                 files,
                 directories,
             } => {
-                let text = format!("{what} {files} files in {directories} directories");
+                let text = format!(
+                    "{what} {} in {}",
+                    count(*files, "file"),
+                    count(*directories, "directory")
+                );
                 if out.is_terminal() {
                     self.live_line = true;
                     write!(out, "\r\x1b[K{text}").and_then(|()| out.flush())

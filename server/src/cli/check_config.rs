@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Context, Exit, complain, print, print_json};
+use crate::config::units::count;
 use crate::config::{self, Diagnostic};
 
 #[derive(Serialize)]
@@ -40,13 +41,20 @@ pub(super) fn run(context: &Context) -> Exit {
         None => Exit::Config,
         Some(_) if context.json => Exit::Done,
         Some(1) => print(&format!("{}: good, 1 tenant\n", context.config.display())),
-        Some(n) => print(&format!("{}: good, {n} tenants\n", context.config.display())),
+        Some(n) => print(&format!(
+            "{}: good, {n} tenants\n",
+            context.config.display()
+        )),
     }
 }
 
 fn problem(found: &Diagnostic) -> Problem {
     Problem {
-        severity: if found.is_warning() { "warning" } else { "error" },
+        severity: if found.is_warning() {
+            "warning"
+        } else {
+            "error"
+        },
         file: found.file.display().to_string(),
         line: found.place.as_ref().map(|p| p.line),
         column: found.place.as_ref().map(|p| p.column),

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
+use crate::config::units::count;
 use crate::config::{self, Config, Diagnostic};
 
 /// How a verb ended. Scripts know these numbers; clap ends with 2 when it cannot make sense of the
@@ -142,7 +143,7 @@ fn complain(found: &[Diagnostic]) {
     }
     let errors = found.iter().filter(|d| !d.is_warning()).count();
     if errors > 1 {
-        eprintln!("{errors} errors");
+        eprintln!("{}", count(errors as u64, "error"));
     }
 }
 

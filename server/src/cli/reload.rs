@@ -2,6 +2,7 @@
 
 use super::ask::{ask, misunderstood};
 use super::{Context, Exit, print, print_json};
+use crate::config::units::count;
 use crate::control::{Answer, Request};
 
 pub(super) fn run(context: &Context) -> Exit {
@@ -20,7 +21,7 @@ pub(super) fn run(context: &Context) -> Exit {
     for warning in &facts.warnings {
         eprintln!("{warning}");
     }
-    let mut text = format!("reloaded: {} tenants", facts.tenants);
+    let mut text = format!("reloaded: {}", count(facts.tenants as u64, "tenant"));
     if !facts.added.is_empty() {
         text.push_str(&format!(", new: {}", facts.added.join(", ")));
     }

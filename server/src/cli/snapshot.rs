@@ -2,6 +2,7 @@
 
 use super::ask::{ask, misunderstood};
 use super::{Context, Exit, fail, print, print_json, unknown_tenant};
+use crate::config::units::count;
 use crate::control::{Answer, Request};
 
 pub(super) fn run(context: &Context, tenant: &str) -> Exit {
@@ -27,9 +28,9 @@ pub(super) fn run(context: &Context, tenant: &str) -> Exit {
         eprintln!("{note}");
     }
     eprintln!(
-        "{} files in {} directories, {:.1} s",
-        facts.files,
-        facts.directories,
+        "{} in {}, {:.1} s",
+        count(facts.files, "file"),
+        count(facts.directories, "directory"),
         facts.took_millis as f64 / 1000.0
     );
     print(&format!("{}\n", facts.name))

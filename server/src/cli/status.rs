@@ -6,7 +6,7 @@ use super::ask::{ask, misunderstood};
 use super::table::{Align, render};
 use super::{Context, Exit, print, print_json};
 use crate::config::units::render_duration;
-use crate::control::facts::{PushFacts, StatusFacts, TenantFacts};
+use crate::control::facts::{PushFacts, PushState, StatusFacts, TenantFacts};
 use crate::control::{Answer, Request};
 
 pub(super) fn run(context: &Context) -> Exit {
@@ -83,21 +83,14 @@ fn port(tenant: &TenantFacts) -> String {
 }
 
 fn last_push(push: Option<&PushFacts>, now: Timestamp) -> String {
-    match push {
-        None => "never".to_owned(),
-        Some(PushFacts {
-            ended: None,
-            started,
-            ..
-        }) => format!("since {}", age(started, now)),
-        Some(PushFacts {
-            ended: Some(ended),
-            ok: true,
-            ..
-        }) => format!("{} ago", age(ended, now)),
-        Some(PushFacts {
-            ended: Some(ended), ..
-        }) => format!("broke off {} ago", age(ended, now)),
+    let Some(push) = push else {
+        return "never".to_owned();
+    };
+    let when = age(push.ended.as_ref().unwrap_or(&push.started), now);
+    match push.state {
+        PushState::Running => format!("running for {when}"),
+        PushState::EndedWell => format!("{when} ago"),
+        PushState::BrokeOff => format!("broke off {when} ago"),
     }
 }
 
@@ -106,7 +99,8 @@ fn next_snapshot(tenant: &TenantFacts, now: Timestamp) -> String {
         return "waits for sessions".to_owned();
     }
     match tenant.next_snapshot.as_deref().map(str::parse::<Timestamp>) {
-        None => "after a push".to_owned(),
+        None if tenant.after_push => "after a push".to_owned(),
+        None => "on request".to_owned(),
         Some(Ok(at)) if at > now => format!(
             "in {}",
             render_duration(at.duration_since(now).unsigned_abs())

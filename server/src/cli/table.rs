@@ -40,7 +40,11 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let columns = [("NAME", Align::Left), ("SIZE", Align::Right), ("NOTE", Align::Left)];
+        let columns = [
+            ("NAME", Align::Left),
+            ("SIZE", Align::Right),
+            ("NOTE", Align::Left),
+        ];
         let rows = [
             vec!["été".to_owned(), "1".to_owned(), String::new()],
             vec!["a".to_owned(), "12345".to_owned(), "x".to_owned()],

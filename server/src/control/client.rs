@@ -42,5 +42,7 @@ pub fn ask(
             }
         }
     }
-    Err(Error::Broken("the daemon ended before it answered".to_owned()))
+    Err(Error::Broken(
+        "the daemon ended before it answered".to_owned(),
+    ))
 }

@@ -36,6 +36,8 @@ pub struct TenantFacts {
     pub latest_snapshot: Option<String>,
     /// When the next one is due by the schedule or after the last push.
     pub next_snapshot: Option<String>,
+    /// Pushes that end well make snapshots due.
+    pub after_push: bool,
     /// A due snapshot waits for sessions to end.
     pub snapshot_waits: bool,
 }
@@ -44,10 +46,19 @@ pub struct TenantFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushFacts {
     pub started: String,
-    /// `None`: it has not ended.
     pub ended: Option<String>,
-    /// It ended, and well.
-    pub ok: bool,
+    pub state: PushState,
+    /// When one last ended well.
+    pub last_good: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PushState {
+    Running,
+    EndedWell,
+    /// Or the server died under it.
+    BrokeOff,
 }
 
 /// One committed snapshot.

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use facts::{PruneFacts, ReloadFacts, SnapshotFacts, StatusFacts, TakenFacts};
+use facts::{PruneFacts, ReloadFacts, StatusFacts, TakenFacts};
 
 /// The socket's name in `<storage>/.coffre/`.
 pub const SOCKET: &str = "control.sock";
@@ -36,13 +36,9 @@ pub enum Request {
     Snapshot {
         tenant: String,
     },
-    Snapshots {
-        tenant: String,
-    },
     /// `None`: all tenants.
     Prune {
         tenant: Option<String>,
-        dry_run: bool,
     },
 }
 
@@ -75,7 +71,6 @@ pub enum Answer {
     Status(StatusFacts),
     Reloaded(ReloadFacts),
     Snapshot(TakenFacts),
-    Snapshots(Vec<SnapshotFacts>),
     Pruned(Vec<PruneFacts>),
 }
 

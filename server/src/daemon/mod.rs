@@ -4,7 +4,7 @@
 //! ```text
 //!            signals ─▶ serve ─▶ reload
 //!  control socket ─▶ requests ─┐    │
-//!          ssh ─▶ sessions ────┼─▶ Daemon ─▶ taking, prune ─▶ snapshot
+//!      ssh ─▶ surroundings ────┼─▶ Daemon ─▶ taking, prune ─▶ snapshot
 //!                scheduler ────┘              (in turns: work)
 //! ```
 //!
@@ -14,12 +14,13 @@
 
 pub mod client_text;
 pub mod prune;
+mod pushes;
 mod reload;
 mod requests;
 mod scheduler;
 pub mod serve;
-mod sessions;
 mod store;
+mod surroundings;
 mod taking;
 mod work;
 
@@ -28,9 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use jiff::Timestamp;
 
-pub use sessions::{RsyncCommand, ServeRsync};
-
-use crate::catalogue::{Catalogue, CatalogueError};
+use crate::catalogue::Catalogue;
 use crate::config::{Config, MetadataPolicy};
 use crate::confine::Metadata;
 use crate::ssh;
@@ -51,6 +50,8 @@ pub struct Daemon {
     catalogue: Arc<Catalogue>,
     /// `None` before the start is through, and after the stop has begun.
     server: tokio::sync::Mutex<Option<ssh::Server>>,
+    /// The ports that are listened on, by tenant: where 0 is configured, it is another one.
+    ports: RwLock<BTreeMap<String, u16>>,
     scheduler: Scheduler,
     work: Work,
     started: Timestamp,
@@ -64,6 +65,7 @@ impl Daemon {
             known: Mutex::default(),
             catalogue: Arc::new(catalogue),
             server: tokio::sync::Mutex::new(None),
+            ports: RwLock::default(),
             scheduler: Scheduler::default(),
             work: Work::default(),
             started: Timestamp::now(),
@@ -99,19 +101,17 @@ impl Daemon {
         tenants.get(name).cloned()
     }
 
-    /// To be called before a push touches the live tree, with the session's pass held.
-    pub fn push_started(&self, tenant: &str, session: &str) -> Result<(), CatalogueError> {
-        self.catalogue
-            .mark_push_started(tenant, session, Timestamp::now())
+    /// The port that clients reach the tenant by.
+    fn port(&self, tenant: &TenantHandle) -> u16 {
+        let ports = self.ports.read().unwrap_or_else(PoisonError::into_inner);
+        let port = ports.get(tenant.name()).copied();
+        port.unwrap_or(tenant.config().port)
     }
 
-    /// To be called when a push is over, with the session's pass still held. `ok`: the client was
-    /// told success. A snapshot may be due now; it waits for the pass.
-    pub fn push_ended(&self, tenant: &str, session: &str, ok: bool) -> Result<(), CatalogueError> {
-        self.catalogue
-            .mark_push_ended(tenant, session, Timestamp::now(), ok)?;
-        self.scheduler.wake();
-        Ok(())
+    fn note_ports(&self, server: &ssh::Server) {
+        let listening = server.listening();
+        let ports = listening.into_iter().map(|l| (l.tenant, l.address.port()));
+        *self.ports.write().unwrap_or_else(PoisonError::into_inner) = ports.collect();
     }
 
     fn scheduler(&self) -> &Scheduler {

@@ -41,19 +41,23 @@ impl Daemon {
             return Err(Failure::new("the server stops"));
         };
         let config = Arc::new(config);
-        let handles = self.open_tenants(&config).map_err(|e| unchanged(&e, false))?;
+        let handles = self
+            .open_tenants(&config)
+            .map_err(|e| unchanged(&e, false))?;
         let listed: Vec<_> = handles.values().cloned().collect();
         server
             .reload(&config, &listed)
             .map_err(|problems| unchanged(&problems.to_string(), false))?;
+        self.note_ports(server);
         let facts = self.adopt(config, handles, &warnings);
         for warning in &warnings {
             warn!("{}", warning.summary());
         }
+        let list = |names: &[String]| (!names.is_empty()).then(|| names.join(", "));
         info!(
             tenants = facts.tenants,
-            added = facts.added.join(", "),
-            removed = facts.removed.join(", "),
+            added = list(&facts.added),
+            removed = list(&facts.removed),
             "reloaded"
         );
         self.scheduler().wake();
@@ -133,8 +137,15 @@ pub(super) fn check_landlock(config: &Config) -> Result<(), String> {
 fn sweep(tenant: &TenantHandle) {
     match TenantRoot::sweep(tenant.home()) {
         Ok(0) => {}
-        Ok(files) => info!(tenant = tenant.name(), files, "swept files of broken sessions"),
-        Err(e) => warn!(tenant = tenant.name(), "cannot sweep: {}", config::reason(&e)),
+        Ok(files) => info!(
+            tenant = tenant.name(),
+            files, "swept files of broken sessions"
+        ),
+        Err(e) => warn!(
+            tenant = tenant.name(),
+            "cannot sweep: {}",
+            config::reason(&e)
+        ),
     }
     match snapshot::sweep(tenant.home(), None, &()) {
         Ok(swept) if swept.gone.is_empty() => {}

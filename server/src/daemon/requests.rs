@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Daemon;
+use super::pushes::LastPush;
 use super::taking;
 use crate::catalogue::{CatalogueError, Reason, TenantState};
 use crate::confine::{Metadata, landlock};
@@ -22,9 +23,7 @@ impl Answers for Daemon {
                 let taken = self
                     .take_snapshot(&tenant, Reason::Manual, patience, Some(&steps))
                     .await
-                    .map_err(|why| {
-                        Failure::new(format!("tenant \"{}\": {why}", tenant.name()))
-                    })?;
+                    .map_err(|why| Failure::new(format!("tenant \"{}\": {why}", tenant.name())))?;
                 self.spawn_prune(&tenant);
                 Ok(Answer::Snapshot(taking::facts(&taken)))
             }
@@ -105,10 +104,11 @@ impl Daemon {
             restore_login: config.restore_login.clone(),
             keys: config.keys.len(),
             sessions: tenant.gate.sessions(),
-            last_push: last_push(&state),
+            last_push: last_push(&state, tenant.gate.sessions()),
             snapshots: snapshots.len(),
             latest_snapshot: snapshots.last().map(|s| s.name.to_string()),
             next_snapshot: next.map(|at| at.to_string()),
+            after_push: config.snapshots.after_session,
             snapshot_waits: self.scheduler().is_postponed(tenant.name()),
         })
     }
@@ -118,13 +118,12 @@ pub(super) fn zone_name(zone: &jiff::tz::TimeZone) -> String {
     zone.iana_name().unwrap_or("the system's").to_owned()
 }
 
-fn last_push(state: &TenantState) -> Option<PushFacts> {
-    let started = state.last_push_started.or(state.last_push_ended)?;
-    let ended = state.last_push_ended.filter(|ended| *ended >= started);
+fn last_push(state: &TenantState, sessions: usize) -> Option<PushFacts> {
+    let push = LastPush::of(state, sessions > 0)?;
     Some(PushFacts {
-        started: started.to_string(),
-        ended: ended.map(|at| at.to_string()),
-        ok: ended.is_some() && state.last_push_ok == Some(true),
-        interrupted: ended.is_none() && state.last_push_ok == Some(false),
+        started: push.started.to_string(),
+        ended: push.ended.map(|at| at.to_string()),
+        state: push.state,
+        last_good: state.last_good_push.map(|at| at.to_string()),
     })
 }

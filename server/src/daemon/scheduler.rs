@@ -1,7 +1,7 @@
 //! Takes snapshots when they are due, and prunes after them.
 //!
 //! One task looks at every tenant, starts what is due, and sleeps until the next thing is: a
-//! scheduled time, a push that ended ([`Daemon::push_ended`]), a reload, or at the latest a
+//! scheduled time, a push that ended, a reload, or at the latest a
 //! minute, so that a clock that was set or a machine that slept is noticed. When things are due is
 //! decided by `schedule`; how far the schedule has been dealt with is in the catalogue, so a
 //! restart neither loses nor doubles anything.
@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
@@ -210,18 +211,16 @@ impl Daemon {
         }
         let mut patience = tenant.config().snapshots.wait;
         let taken = loop {
-            let taken = self
-                .take_snapshot(tenant, due.reason, patience, None)
-                .await;
+            let taken = self.take_snapshot(tenant, due.reason, patience, None).await;
             match taken {
-                Err(NotTaken::SessionsRun(sessions, waited)) => {
-                    let first = self
-                        .scheduler()
-                        .with(tenant.name(), |u| !std::mem::replace(&mut u.postponed, true));
+                Err(NotTaken::SessionsRun { running, waited }) => {
+                    let first = self.scheduler().with(tenant.name(), |u| {
+                        !std::mem::replace(&mut u.postponed, true)
+                    });
                     if first {
                         warn!(
                             tenant = tenant.name(),
-                            sessions,
+                            sessions = running,
                             ?waited,
                             "the due snapshot is put off until the sessions end"
                         );
@@ -279,12 +278,17 @@ impl Daemon {
 
     /// Prunes in the background, where there are rules.
     pub(super) fn spawn_prune(self: &Arc<Self>, tenant: &Arc<TenantHandle>) {
+        self.spawn_prune_on(&Handle::current(), tenant);
+    }
+
+    /// The same, from a thread that is none of the runtime's.
+    pub(super) fn spawn_prune_on(self: &Arc<Self>, runtime: &Handle, tenant: &Arc<TenantHandle>) {
         if tenant.config().keep.is_none() {
             return;
         }
         let daemon = Arc::clone(self);
         let tenant = Arc::clone(tenant);
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             if let Err(why) = daemon.prune(&tenant, None).await {
                 error!(tenant = tenant.name(), "{why}");
             }

@@ -22,8 +22,8 @@ use crate::tenant::{SnapshotPass, TenantHandle};
 /// Why there is no new snapshot.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotTaken {
-    #[error("{0} session(s) of the tenant still run after {}", render_duration(*.1))]
-    SessionsRun(usize, Duration),
+    #[error("sessions of the tenant ({running}) still run after {}", render_duration(*.waited))]
+    SessionsRun { running: usize, waited: Duration },
     #[error("cannot build the snapshot: {0}; no snapshot was taken")]
     Failed(#[from] SnapshotError),
     #[error("{0}")]
@@ -113,7 +113,10 @@ impl Daemon {
             let pass = tokio::task::spawn_blocking(move || waiting.enter_snapshot(left))
                 .await
                 .map_err(|e| NotTaken::Internal(format!("internal: {e}")))?
-                .ok_or_else(|| NotTaken::SessionsRun(tenant.gate.sessions(), patience))?;
+                .ok_or_else(|| NotTaken::SessionsRun {
+                    running: tenant.gate.sessions(),
+                    waited: patience,
+                })?;
             if let Ok(turn) = self.work().snapshots.try_acquire() {
                 return Ok((pass, turn));
             }
