@@ -1,6 +1,11 @@
 //! What happens to the descriptors of the process. Alone in its process, because it counts them
 //! and lowers their limit.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may end at what it did not expect"
+)]
+
 #[path = "ssh/bench.rs"]
 mod bench;
 

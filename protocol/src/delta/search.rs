@@ -89,10 +89,12 @@ impl BlockSearch {
             return self.settle_block(index);
         }
         if self.sums.known() == 0 {
-            return match (window.len(), is_end) {
-                (0, true) => Found::End,
-                (0, false) => Found::More,
-                (len, _) => self.settle_literal(len.min(LITERAL_PIECE)),
+            return match window.len() {
+                0 if is_end => Found::End,
+                len if is_end || len >= LITERAL_PIECE => {
+                    self.settle_literal(len.min(LITERAL_PIECE))
+                }
+                _ => Found::More,
             };
         }
         let block_len = self.sums.head().block_len as usize;

@@ -172,6 +172,10 @@ fn add(class: &mut Class, byte: u8) {
     class[usize::from(byte / 64)] |= 1 << (byte % 64);
 }
 
+fn remove(class: &mut Class, byte: u8) {
+    class[usize::from(byte / 64)] &= !(1 << (byte % 64));
+}
+
 /// Reads a class from after its `[`; gives what follows its `]`. `None` where it is malformed.
 fn parse_class(mut rest: &[u8]) -> Option<(Class, &[u8])> {
     let mut class = [0; 4];
@@ -219,7 +223,7 @@ fn parse_class(mut rest: &[u8]) -> Option<(Class, &[u8])> {
     if negated {
         class.iter_mut().for_each(|word| *word = !*word);
     }
-    class[usize::from(b'/' / 64)] &= !(1 << (b'/' % 64));
+    remove(&mut class, b'/');
     Some((class, rest))
 }
 

@@ -300,3 +300,68 @@ pub(super) fn encode_literal<'n>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(id: u32, permissions: u8) -> NamedEntry {
+        NamedEntry {
+            kind: IdKind::User,
+            id,
+            permissions,
+        }
+    }
+
+    #[test]
+    fn what_the_mode_tells_is_filled_in() {
+        let plain = Acl::default().complete(AclKind::Access, 0o750).unwrap();
+        assert_eq!(
+            (
+                plain.user_obj,
+                plain.group_obj,
+                plain.mask_obj,
+                plain.other_obj
+            ),
+            (7, 5, None, 0)
+        );
+        let named = Acl {
+            group_obj: Some(4),
+            named: vec![user(1, 3)],
+            ..Acl::default()
+        };
+        let access = named.complete(AclKind::Access, 0o664).unwrap();
+        assert_eq!((access.group_obj, access.mask_obj), (4, Some(6)));
+        let default = named.complete(AclKind::Default, 0o664).unwrap();
+        assert_eq!(default.mask_obj, Some(7));
+    }
+
+    #[test]
+    fn an_empty_default_acl_is_none() {
+        assert_eq!(Acl::default().complete(AclKind::Default, 0o777), None);
+    }
+
+    #[test]
+    fn what_is_stripped_comes_back() {
+        for mode in [0o640, 0o664, 0o777, 0o000] {
+            let of_mode = (mode >> 3 & 7) as u8;
+            for (group_obj, mask_obj, named) in [
+                (of_mode, None, vec![]),
+                (of_mode, Some(of_mode), vec![user(1, 7)]),
+                (5, Some(of_mode), vec![user(1, 7)]),
+                (1, Some(2), vec![user(1, 7), user(2, 0)]),
+                (1, Some(of_mode), vec![]),
+            ] {
+                let whole = CompleteAcl {
+                    user_obj: (mode >> 6 & 7) as u8,
+                    group_obj,
+                    mask_obj,
+                    other_obj: (mode & 7) as u8,
+                    named,
+                };
+                let sent = whole.strip_access(mode);
+                assert_eq!(sent.complete(AclKind::Access, mode), Some(whole));
+            }
+        }
+    }
+}

@@ -93,6 +93,12 @@ impl FileList {
         })
     }
 
+    /// For each index the place in order of arrival, of dropped entries too. A sender that keeps
+    /// something beside its entries finds it by this.
+    pub fn positions(&self) -> impl Iterator<Item = u32> {
+        self.order.iter().copied()
+    }
+
     /// Slots of all directories, dropped or not, in the order of indexes.
     pub(super) fn directory_slots(&self) -> impl Iterator<Item = u32> {
         (0..self.len()).filter(|slot| self.store.is_directory(self.order[*slot as usize]))

@@ -385,3 +385,129 @@ impl XattrReplyDecoder {
         Ok(step)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::DecodeError;
+
+    fn set() -> XattrSet {
+        let value = |len: usize| vec![b'v'; len].into_boxed_slice();
+        XattrSet::new([
+            (b"user.big"[..].into(), value(40)),
+            (b"user.s"[..].into(), value(3)),
+            (b"user.t"[..].into(), value(33)),
+        ])
+    }
+
+    fn requested(bytes: &[u8]) -> Decode<Vec<u32>> {
+        let mut decoder = XattrRequestDecoder::new();
+        let mut reader = Reader::new(bytes);
+        let mut nums = Vec::new();
+        while let Some(num) = decoder.decode(&mut reader, &set())? {
+            nums.push(num);
+        }
+        assert!(reader.is_empty());
+        Ok(nums)
+    }
+
+    #[test]
+    fn requests_name_abbreviated_values_in_ascending_order() {
+        let mut bytes = Vec::new();
+        encode_request(&[1], &mut bytes);
+        assert_eq!(bytes, [0x01, 0x00]);
+        let mut bytes = Vec::new();
+        encode_request(&[1, 3], &mut bytes);
+        assert_eq!(requested(&bytes), Ok(vec![1, 3]));
+        assert_eq!(requested(&[0]), Ok(vec![]));
+        assert_eq!(requested(&[1]), Err(DecodeError::Incomplete));
+        for bytes in [&[2, 0][..], &[4, 0], &[1, 0xf0, 0xff, 0xff, 0xff, 0xff, 0]] {
+            assert!(
+                matches!(requested(bytes), Err(DecodeError::Malformed(_))),
+                "{bytes:?}"
+            );
+        }
+        let mut bytes = vec![1];
+        bytes.put_varint(i32::MAX);
+        assert!(matches!(requested(&bytes), Err(DecodeError::Malformed(_))));
+    }
+
+    /// The values of a reply, fed in pieces.
+    fn values(wanted: &[u32], bytes: &[u8], step: usize) -> Result<Vec<(u32, Vec<u8>)>, String> {
+        let mut decoder = XattrReplyDecoder::new(wanted, &Limits::default());
+        let (mut at, mut shown) = (0, 0);
+        let mut values: Vec<(u32, Vec<u8>)> = Vec::new();
+        loop {
+            let mut reader = Reader::new(&bytes[at..shown]);
+            match decoder.decode(&mut reader) {
+                Ok(ReplyStep::Value { num, len }) => {
+                    assert!(values.last().is_none_or(|(last, _)| *last < num));
+                    assert!(len as usize <= bytes.len());
+                    values.push((num, Vec::new()));
+                }
+                Ok(ReplyStep::Data(data)) => {
+                    assert!(!data.is_empty());
+                    values.last_mut().unwrap().1.extend_from_slice(data);
+                }
+                Ok(ReplyStep::End) => return Ok(values),
+                Err(DecodeError::Incomplete) => {
+                    assert_eq!(reader.consumed(), 0);
+                    assert!(shown < bytes.len(), "the reply ends inside a unit");
+                    shown = (shown + step).min(bytes.len());
+                }
+                Err(DecodeError::Malformed(error)) => return Err(error.message),
+            }
+            at += reader.consumed();
+        }
+    }
+
+    #[test]
+    fn replies_come_in_whatever_pieces() {
+        let mut bytes = vec![0x01, 0x28];
+        bytes.extend([b'v'; 40]);
+        encode_reply_head(3, 1, 0, &mut bytes);
+        bytes.push(0);
+        for step in [1, 7, 100] {
+            let values = values(&[1, 3], &bytes, step).unwrap();
+            assert_eq!(values, [(1, vec![b'v'; 40]), (3, Vec::new())]);
+        }
+        assert_eq!(values(&[], &[0], 1), Ok(vec![]));
+    }
+
+    #[test]
+    fn replies_have_what_was_wanted_and_nothing_else() {
+        for (wanted, bytes, message) in [
+            (&[1][..], &[0][..], "xattr 1 was not answered"),
+            (&[1], &[2, 0, 0], "xattr 2 was answered but not requested"),
+            (
+                &[1],
+                &[1, 0, 1, 0, 0],
+                "xattr 2 was answered but not requested",
+            ),
+            (&[], &[1, 0, 0], "xattr 1 was answered but not requested"),
+            (
+                &[1],
+                &[1, 0xf0, 0xff, 0xff, 0xff, 0xff],
+                "an xattr has -1 bytes",
+            ),
+            (
+                &[1],
+                &[1, 0xf0, 0x01, 0x00, 0x00, 0x08],
+                "an xattr has 134217729 bytes",
+            ),
+        ] {
+            assert_eq!(values(wanted, bytes, 1).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn sets_are_ordered_and_numbered() {
+        let set = XattrSet::new([
+            (b"user.b"[..].into(), b"2"[..].into()),
+            (b"user.a"[..].into(), b"1"[..].into()),
+        ]);
+        assert_eq!(&set.by_num(1).unwrap().name[..], b"user.a");
+        assert_eq!(&set.by_num(2).unwrap().name[..], b"user.b");
+        assert!(set.by_num(0).is_none() && set.by_num(3).is_none());
+    }
+}

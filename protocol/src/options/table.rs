@@ -113,7 +113,7 @@ const FLAGS: &[(&str, u8, Set)] = &[
     ("times", b't', |d| d.options.times = true),
     ("omit-dir-times", b'O', |d| d.options.omit_dir_times = true),
     ("omit-link-times", b'J', |d| {
-        d.options.omit_link_times = true
+        d.options.omit_link_times = true;
     }),
     ("atimes", b'U', |d| {
         d.options.open_noatime |= d.options.atimes;

@@ -134,6 +134,12 @@ impl TenantRoot {
         })
     }
 
+    /// Whether an extended attribute of this name, as the client knows it, can be kept here. What
+    /// cannot is left out of a transfer silently, as stock rsync does without privilege.
+    pub fn keeps_xattr(&self, name: &[u8]) -> bool {
+        self.shared.keeping.view.keeps(name)
+    }
+
     /// How attributes are kept here.
     pub fn metadata(&self) -> Metadata {
         self.shared.keeping.metadata

@@ -89,6 +89,11 @@ impl XattrView {
         Ok(kept)
     }
 
+    /// Whether an attribute of a client can be kept at all.
+    pub(super) fn keeps(self, shown: &[u8]) -> bool {
+        self.kept(shown).is_ok()
+    }
+
     /// All attributes that a client sees.
     pub(super) fn read(self, source: &impl XattrSource) -> io::Result<XattrSet> {
         let mut set = XattrSet::new();

@@ -194,7 +194,11 @@ impl Pipe {
     /// Queues output; never waits.
     pub fn send(&self, output: Output) {
         let mut state = self.lock();
-        if state.exited || state.disconnected {
+        if state.exited {
+            return;
+        }
+        if state.disconnected {
+            state.exited |= matches!(output, Output::Exit(_));
             return;
         }
         match &output {

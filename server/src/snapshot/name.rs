@@ -138,7 +138,7 @@ mod tests {
         for text in [
             "2026-11-20T093000Z",
             "1970-01-01T000000Z.incomplete",
-            "9999-12-30T235959Z",
+            "9998-12-31T235959Z",
         ] {
             let name: SnapshotName = text.parse().unwrap();
             assert_eq!(name.to_string(), text);

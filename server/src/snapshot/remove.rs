@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Statx};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Statx};
 use rustix::io::Errno;
 
 use super::attributes;
@@ -27,7 +27,8 @@ use super::walk::{self, Scratch, each_entry, open_directory};
 /// What came of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Removed {
-    /// `false`: the deadline or a cancellation came first; [`sweep`] goes on with it.
+    /// `false`: the deadline or a cancellation came first, or another thread or process is at it;
+    /// what is left of it [`sweep`] goes on with.
     pub finished: bool,
     pub files: u64,
     pub directories: u64,
@@ -36,7 +37,7 @@ pub struct Removed {
 /// What came of a sweep.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Swept {
-    /// `false`: the deadline or a cancellation came first.
+    /// `false`: something is left, for the same reasons as in [`Removed`].
     pub finished: bool,
     /// Names of the leftovers that are gone now, as they were set aside.
     pub gone: Vec<String>,
@@ -119,11 +120,11 @@ fn sweep_stages(
         let removed = remove_tree(&home, &c_name, deadline, progress)?;
         swept.files += removed.files;
         swept.directories += removed.directories;
-        if !removed.finished {
-            swept.finished = false;
-            return Ok(swept);
+        match removed.finished {
+            true => swept.gone.push(file_name),
+            // The others' turn may come yet, unless it is time to stop for them, too.
+            false => swept.finished = false,
         }
-        swept.gone.push(file_name);
     }
     Ok(swept)
 }
@@ -157,8 +158,8 @@ struct Removal<'a> {
     moved: AtomicU64,
 }
 
-/// Removes a directory in `snapshots/` with all that is in it. Another removal of the same tree at
-/// the same time does no harm.
+/// Removes a directory in `snapshots/` with all that is in it, unless another thread or process
+/// is at it.
 pub(super) fn remove_tree(
     home: &Home,
     file_name: &CStr,
@@ -167,6 +168,21 @@ pub(super) fn remove_tree(
 ) -> Result<Removed, SnapshotError> {
     let shown = file_name.to_string_lossy();
     let fail = |error: Errno| home.fail("remove", &shown, error);
+    let top = match open_writable(&home.snapshots, file_name) {
+        Ok(top) => top,
+        Err(Errno::NOENT) => {
+            return Ok(Removed {
+                finished: true,
+                ..Removed::default()
+            });
+        }
+        Err(error) => return Err(fail(error)),
+    };
+    // Held until this returns, or the process dies.
+    match rustix::fs::flock(&top, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(Removed::default()),
+        other => other.map_err(fail)?,
+    }
     let around = home
         .snapshots
         .try_clone()
@@ -224,7 +240,7 @@ impl Removal<'_> {
             return Ok(());
         }
         let directory = match open_writable(&doomed.parent.directory, &doomed.name) {
-            // Another removal was faster; but this one may be the last to hold the parent.
+            // An admin was faster; but this job may be the last to hold the parent.
             Err(Errno::NOENT) => return self.finish(doomed.parent),
             other => other.map_err(|error| doomed.fail("open", error))?,
         };
@@ -328,6 +344,8 @@ impl Removal<'_> {
                     self.progress.advance(0, 1);
                 }
                 Err(Errno::NOENT) => {}
+                // Jobs that were told to stop have left something in it.
+                Err(Errno::NOTEMPTY) if self.stop.load(Ordering::Relaxed) => return Ok(()),
                 Err(error) => {
                     return Err(SnapshotError::io("remove", &parent.path_of(&name), error));
                 }

@@ -3,8 +3,8 @@
 //! A walk remembers a directory as its parent and its name, never as a path: a path may be longer
 //! than the kernel takes, and could lead elsewhere. A parent is held open while children of it
 //! wait, which for a walk that goes deep first is a handful of directories. In a tree so deep that
-//! it would be too many, the surplus is closed, and found again from the nearest ancestor that is
-//! still open.
+//! it would be too many, only some levels stay open, and the others are found again from the
+//! nearest one above.
 
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
@@ -15,8 +15,11 @@ use rustix::io::Errno;
 
 use super::walk::open_directory;
 
-/// Parents held open at a time, by one walk.
-const MOST_HELD: usize = 128;
+/// Parents held open at a time by one walk, wherever they are …
+const MOST_HELD: usize = 64;
+/// … and in all, where they are on a level whose number is a multiple of this.
+const STEP: u32 = 64;
+const MOST_HELD_AT_STEPS: usize = 128;
 
 /// What a walk opens of each directory: the directory itself, or it and its copy.
 pub(super) trait Level: Sized {
@@ -34,6 +37,8 @@ impl Level for OwnedFd {
 pub(super) struct Node<L> {
     above: Option<Arc<Self>>,
     name: CString,
+    /// Below the root.
+    depth: u32,
     /// Always there in the root.
     held: Option<Held<L>>,
     count: Arc<AtomicUsize>,
@@ -63,6 +68,7 @@ impl<L: Level> Node<L> {
         Arc::new(Self {
             above: None,
             name: name.to_owned(),
+            depth: 0,
             held: Some(Held {
                 level,
                 count: Arc::clone(&count),
@@ -132,7 +138,12 @@ impl<L: Level> Place<L> {
     /// This directory as a parent, after `level` has been opened from it.
     pub(super) fn into_node(self, level: L) -> Arc<Node<L>> {
         let count = Arc::clone(&self.parent.count);
-        let held = if count.fetch_add(1, Ordering::Relaxed) < MOST_HELD {
+        let depth = self.parent.depth.saturating_add(1);
+        let most = match depth % STEP {
+            0 => MOST_HELD_AT_STEPS,
+            _ => MOST_HELD,
+        };
+        let held = if count.fetch_add(1, Ordering::Relaxed) < most {
             Some(Held {
                 level,
                 count: Arc::clone(&count),
@@ -144,6 +155,7 @@ impl<L: Level> Place<L> {
         Arc::new(Node {
             above: Some(self.parent),
             name: self.name,
+            depth,
             held,
             count,
         })

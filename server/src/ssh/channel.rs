@@ -136,43 +136,38 @@ impl Delivery {
     async fn deliver(&self) -> Result<(), Gone> {
         let mut next = self.pipe.next_output().await;
         loop {
-            match next {
+            let (stderr, first) = match next {
+                Some(Output::Stdout(data)) => (false, data),
+                Some(Output::Stderr(data)) => (true, data),
                 Some(Output::Exit(status)) => {
                     let sent = self.handle.exit_status_request(self.id, status).await;
                     sent.map_err(|()| Gone)?;
                     return self.close().await;
                 }
-                Some(output) => {
-                    let (stderr, first) = match output {
-                        Output::Stderr(data) => (true, data),
-                        Output::Stdout(data) => (false, data),
-                        Output::Exit(_) => unreachable!("matched above"),
-                    };
-                    let (data, after) = self.gather(stderr, first);
-                    self.write(stderr, data).await?;
-                    next = match after {
-                        Some(output) => Some(output),
-                        None => self.pipe.next_output().await,
-                    };
-                }
                 // The session was told that the client is gone, and there is no exit status.
                 None => {
-                    if let Some(signal) = self.ended_by.get() {
-                        let _ = self
-                            .handle
-                            .exit_signal_request(
-                                self.id,
-                                signal.clone(),
-                                false,
-                                String::new(),
-                                String::new(),
-                            )
-                            .await;
-                    }
+                    self.name_signal().await?;
                     return self.close().await;
                 }
-            }
+            };
+            let (data, after) = self.gather(stderr, first);
+            self.write(stderr, data).await?;
+            next = match after {
+                Some(output) => Some(output),
+                None => self.pipe.next_output().await,
+            };
         }
+    }
+
+    /// Says which signal ended the session, if it was one.
+    async fn name_signal(&self) -> Result<(), Gone> {
+        let Some(signal) = self.ended_by.get().cloned() else {
+            return Ok(());
+        };
+        self.handle
+            .exit_signal_request(self.id, signal, false, String::new(), String::new())
+            .await
+            .map_err(|()| Gone)
     }
 
     /// Puts small pieces that are there already together. Also gives the first output that did not

@@ -13,12 +13,12 @@
 //! Traps, each with its place:
 //! * While a callback of the library waits, nothing else of that connection runs. A callback may
 //!   therefore wait for a session to read, and a session must never wait for its output
-//!   ([`handler`], [`channel`]; test `a_client_that_stops_reading_gets_every_byte`).
-//! * The library has no login grace time and no limit on accepted key probes ([`stream`],
-//!   [`handler`]).
-//! * It would ask an unauthenticated client for a sign of life, which OpenSSH takes as the end of
-//!   the world ([`offer`]).
-//! * Its own accept loop ends at the first error ([`listener`]).
+//!   (`handler`, `channel`; test `a_client_that_stops_reading_gets_every_byte`).
+//! * The library has no login grace time and no limit on accepted key probes (`stream`,
+//!   `handler`).
+//! * It asks clients that have not authenticated for a sign of life too, and OpenSSH ends the
+//!   connection at that (`offer`).
+//! * Its own accept loop ends at the first error (`listener`).
 //! * A panic in it (most of its past advisories are one) must cost one connection, never the
 //!   process: do not build with `panic = "abort"`.
 //! * It logs what peers say, unescaped and without a limit: keep its target `russh` off or at
@@ -57,7 +57,7 @@ pub use offer::CIPHERS;
 use hostkey::HostKeys;
 use limits::Counters;
 use listener::{Bound, Listener};
-use offer::Offers;
+use offer::{Ciphers, Offers};
 use service::{Phase, Service, Shared};
 
 /// How long connections may take to end after they have been told to.
@@ -101,6 +101,8 @@ pub enum Problem {
     HostKey(#[from] HostKeyError),
     #[error("unknown cipher \"{}\" in server.ciphers; known are {}", .0, CIPHERS.join(", "))]
     Cipher(String),
+    #[error("server.ciphers is empty, so no client could talk to this server; known are {}", CIPHERS.join(", "))]
+    NoCipher,
     #[error("internal: tenant \"{0}\" is configured but was not opened")]
     NotOpened(String),
 }
@@ -180,6 +182,7 @@ impl Server {
     fn plan(&self, config: &Config, tenants: &[Arc<TenantHandle>]) -> Result<Plan, Problems> {
         let mut problems = Vec::new();
         let mut plan = Plan::default();
+        let ciphers = Ciphers::new(config.server.ciphers.as_deref(), &mut problems);
         let mut host_keys = HostKeys::default();
         let server_keys = host_keys.of_server(&config.server.host_keys, &mut problems);
         for written in &config.tenants {
@@ -192,17 +195,10 @@ impl Server {
             } else {
                 host_keys.of_tenant(&written.name, &written.host_keys, &mut problems)
             };
-            match Offers::new(&config.server, keys) {
-                Ok(offers) => plan.tenants.push(Planned {
-                    handle: Arc::clone(handle),
-                    offers: Arc::new(offers),
-                }),
-                // The same for every tenant: said once.
-                Err(problem) if plan.tenants.is_empty() && problems.is_empty() => {
-                    problems.push(problem);
-                }
-                Err(_) => {}
-            }
+            plan.tenants.push(Planned {
+                handle: Arc::clone(handle),
+                offers: Arc::new(Offers::new(&ciphers, config.server.login_grace, keys)),
+            });
             self.plan_listeners(config, written, &mut plan, &mut problems);
         }
         plan.host_keys = host_keys.facts();
@@ -239,10 +235,7 @@ impl Server {
                     Err(error)
                         if listener::family_is_absent(&error) && can_do_without(config, ip) =>
                     {
-                        warn!(
-                            tenant = tenant.name,
-                            "not listening on {address}: this system has no IPv6"
-                        );
+                        plan.without_ipv6 = true;
                         continue;
                     }
                     Err(error) => {
@@ -261,6 +254,9 @@ impl Server {
 
     fn apply(&mut self, config: &Config, plan: Plan) {
         self.shared.configure(&config.server);
+        if plan.without_ipv6 {
+            warn!("not listening on [::]: this system has no IPv6");
+        }
         let mut services = BTreeMap::new();
         for planned in plan.tenants {
             let name = planned.handle.name().to_owned();
@@ -272,6 +268,7 @@ impl Server {
                 replaced => {
                     if let Some(old) = replaced {
                         old.enter(Phase::Draining);
+                        self.shared.remember(old);
                     }
                     Arc::new(Service::new(
                         planned.handle,
@@ -380,6 +377,7 @@ struct Plan {
     /// Tenant and, where nobody listens yet, the bound socket.
     places: BTreeMap<Place, (String, Option<Bound>)>,
     host_keys: Vec<HostKeyFacts>,
+    without_ipv6: bool,
 }
 
 struct Planned {

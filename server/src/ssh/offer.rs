@@ -23,7 +23,6 @@ use russh::{Limits, MethodKind, MethodSet, Preferred, SshId, cipher, compression
 
 use super::Problem;
 use super::preamble::Preamble;
-use crate::config::ServerConfig;
 use crate::session::pipe::INPUT_LIMIT;
 
 /// Our identification line, without its end.
@@ -114,32 +113,14 @@ pub(super) struct Offers {
 }
 
 impl Offers {
-    pub(super) fn new(config: &ServerConfig, host_keys: Vec<PrivateKey>) -> Result<Self, Problem> {
-        let library = |ciphers: &[&str]| -> Result<Arc<LibraryConfig>, Problem> {
-            let ciphers = ciphers
-                .iter()
-                .map(|&name| known_cipher(name))
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(Arc::new(library_config(
-                host_keys.clone(),
-                ciphers,
-                config.login_grace,
-            )))
+    pub(super) fn new(ciphers: &Ciphers, login_grace: Duration, keys: Vec<PrivateKey>) -> Self {
+        let library = |ciphers: &[cipher::Name]| {
+            Arc::new(library_config(keys.clone(), ciphers.to_vec(), login_grace))
         };
-        Ok(match &config.ciphers {
-            Some(names) => Self {
-                fast: None,
-                full: library(&names.iter().map(String::as_str).collect::<Vec<_>>())?,
-            },
-            None => Self {
-                fast: if aes_instructions() {
-                    Some(library(FAST)?)
-                } else {
-                    None
-                },
-                full: library(CIPHERS)?,
-            },
-        })
+        Self {
+            fast: ciphers.fast.as_deref().map(library),
+            full: library(&ciphers.full),
+        }
     }
 
     /// Whether it is worth waiting for the client's own list.
@@ -152,6 +133,39 @@ impl Offers {
         match &self.fast {
             Some(fast) if preamble.has_cipher(FAST) => Arc::clone(fast),
             _ => Arc::clone(&self.full),
+        }
+    }
+}
+
+/// The ciphers of [`Offers`].
+pub(super) struct Ciphers {
+    fast: Option<Vec<cipher::Name>>,
+    full: Vec<cipher::Name>,
+}
+
+impl Ciphers {
+    /// `configured` is `server.ciphers`.
+    pub(super) fn new(configured: Option<&[String]>, problems: &mut Vec<Problem>) -> Self {
+        let mut known = |name: &str| match known_cipher(name) {
+            Ok(name) => Some(name),
+            Err(problem) => {
+                problems.push(problem);
+                None
+            }
+        };
+        match configured {
+            Some(names) => {
+                let full: Vec<_> = names.iter().filter_map(|name| known(name)).collect();
+                if names.is_empty() {
+                    problems.push(Problem::NoCipher);
+                }
+                Self { fast: None, full }
+            }
+            None => Self {
+                fast: aes_instructions()
+                    .then(|| FAST.iter().filter_map(|name| known(name)).collect()),
+                full: CIPHERS.iter().filter_map(|name| known(name)).collect(),
+            },
         }
     }
 }
@@ -267,6 +281,9 @@ mod tests {
         for name in CIPHERS {
             assert_eq!(known_cipher(name).unwrap().as_ref(), *name);
         }
+        let mut problems = Vec::new();
+        Ciphers::new(Some(&[]), &mut problems);
+        assert!(matches!(problems[..], [Problem::NoCipher]));
         for name in ["none", "clear", "aes128-cbc", "3des-cbc", "rot13", ""] {
             let message = known_cipher(name).unwrap_err().to_string();
             assert!(message.starts_with("unknown cipher"), "{message}");

@@ -21,19 +21,19 @@ use russh::keys::{PrivateKey, PublicKey};
 use tokio::runtime::Runtime;
 
 /// What tests may do.
-pub const ALL: Rights = Rights {
+pub(crate) const ALL: Rights = Rights {
     push: true,
     restore: true,
 };
 
 /// A private key in a file, as `ssh -i` wants it.
-pub struct Key {
-    pub path: PathBuf,
-    pub public: PublicKey,
+pub(crate) struct Key {
+    pub(crate) path: PathBuf,
+    pub(crate) public: PublicKey,
 }
 
 impl Key {
-    pub fn new(directory: &Path, name: &str, kind: &[&str]) -> Self {
+    pub(crate) fn new(directory: &Path, name: &str, kind: &[&str]) -> Self {
         let path = directory.join(name);
         let made = Command::new("ssh-keygen")
             .args(["-q", "-N", "", "-C", name, "-t"])
@@ -50,16 +50,16 @@ impl Key {
         }
     }
 
-    pub fn private(&self) -> Arc<PrivateKey> {
+    pub(crate) fn private(&self) -> Arc<PrivateKey> {
         Arc::new(PrivateKey::read_openssh_file(&self.path).unwrap())
     }
 
-    pub fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         let kind = russh::keys::HashAlg::Sha256;
         self.public.fingerprint(kind).to_string()
     }
 
-    pub fn rule(&self) -> KeyRule {
+    pub(crate) fn rule(&self) -> KeyRule {
         KeyRule {
             key: self.public.clone(),
             from: None,
@@ -67,7 +67,7 @@ impl Key {
         }
     }
 
-    pub fn rule_from(&self, networks: &[&str]) -> KeyRule {
+    pub(crate) fn rule_from(&self, networks: &[&str]) -> KeyRule {
         KeyRule {
             from: Some(networks.iter().map(|net| net.parse().unwrap()).collect()),
             ..self.rule()
@@ -75,7 +75,7 @@ impl Key {
     }
 }
 
-pub fn tenant(name: &str, keys: Vec<KeyRule>) -> Tenant {
+pub(crate) fn tenant(name: &str, keys: Vec<KeyRule>) -> Tenant {
     Tenant {
         name: name.to_owned(),
         port: 0,
@@ -96,7 +96,7 @@ pub fn tenant(name: &str, keys: Vec<KeyRule>) -> Tenant {
     }
 }
 
-pub fn config(directory: &Path) -> Config {
+pub(crate) fn config(directory: &Path) -> Config {
     Config {
         path: directory.join("tenants.toml"),
         server: ServerConfig {
@@ -116,24 +116,24 @@ pub fn config(directory: &Path) -> Config {
 }
 
 /// A running server and what is needed to talk to it.
-pub struct Bench {
-    pub runtime: Runtime,
-    pub server: Option<Server>,
-    pub config: Config,
-    pub tenants: Vec<Arc<TenantHandle>>,
-    pub sessions: Arc<Scripted>,
-    pub key: Key,
+pub(crate) struct Bench {
+    pub(crate) runtime: Runtime,
+    pub(crate) server: Option<Server>,
+    pub(crate) config: Config,
+    pub(crate) tenants: Vec<Arc<TenantHandle>>,
+    pub(crate) sessions: Arc<Scripted>,
+    pub(crate) key: Key,
     directory: tempfile::TempDir,
 }
 
 impl Bench {
     /// One tenant, `ada`, with one key that may come from anywhere.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_, _| {})
     }
 
     /// As [`Bench::new`], changed before it starts.
-    pub fn with(change: impl FnOnce(&mut Config, &mut Tenant)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut Config, &mut Tenant)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let key = Key::new(directory.path(), "key", &["ed25519"]);
         let mut config = config(directory.path());
@@ -166,16 +166,16 @@ impl Bench {
         }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    pub fn server(&mut self) -> &mut Server {
+    pub(crate) fn server(&mut self) -> &mut Server {
         self.server.as_mut().unwrap()
     }
 
     /// Where a tenant listens (the first address).
-    pub fn address_of(&self, tenant: &str) -> SocketAddr {
+    pub(crate) fn address_of(&self, tenant: &str) -> SocketAddr {
         let listening = self.server.as_ref().unwrap().listening();
         let found = listening.iter().find(|l| l.tenant == tenant);
         found
@@ -183,19 +183,19 @@ impl Bench {
             .address
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address_of("ada")
     }
 
     /// Gives `ada` other keys, as a reload does.
-    pub fn set_keys(&self, keys: Vec<KeyRule>) {
+    pub(crate) fn set_keys(&self, keys: Vec<KeyRule>) {
         let mut ada = (*self.tenants[0].config()).clone();
         ada.keys = keys;
         self.tenants[0].set_config(Arc::new(ada));
     }
 
     /// The stock client with this key and login; the caller adds options, then [`Ssh::run`].
-    pub fn ssh_as(&self, login: &str, key: &Key) -> Ssh {
+    pub(crate) fn ssh_as(&self, login: &str, key: &Key) -> Ssh {
         let mut command = Command::new("ssh");
         let address = self.address();
         command
@@ -220,11 +220,11 @@ impl Bench {
         }
     }
 
-    pub fn ssh(&self) -> Ssh {
+    pub(crate) fn ssh(&self) -> Ssh {
         self.ssh_as("root", &self.key)
     }
 
-    pub fn socket(&self) -> TcpStream {
+    pub(crate) fn socket(&self) -> TcpStream {
         let socket = TcpStream::connect(self.address()).unwrap();
         socket
             .set_read_timeout(Some(Duration::from_secs(20)))
@@ -234,7 +234,7 @@ impl Bench {
     }
 
     /// Waits until every connection is over.
-    pub fn assert_no_task_is_left(&self) {
+    pub(crate) fn assert_no_task_is_left(&self) {
         // One per listener stays.
         let expected = self.server.as_ref().unwrap().listening().len();
         let metrics = self.runtime.metrics();
@@ -245,24 +245,24 @@ impl Bench {
 }
 
 /// A client command.
-pub struct Ssh {
-    pub command: Command,
+pub(crate) struct Ssh {
+    pub(crate) command: Command,
     host: String,
 }
 
 impl Ssh {
-    pub fn option(mut self, option: &str) -> Self {
+    pub(crate) fn option(mut self, option: &str) -> Self {
         self.command.args(["-o", option]);
         self
     }
 
-    pub fn arg(mut self, arg: &str) -> Self {
+    pub(crate) fn arg(mut self, arg: &str) -> Self {
         self.command.arg(arg);
         self
     }
 
     /// Adds the host and what to run there.
-    pub fn ready(mut self, request: &str) -> Command {
+    pub(crate) fn ready(mut self, request: &str) -> Command {
         self.command.arg(&self.host);
         if !request.is_empty() {
             self.command.arg(request);
@@ -270,22 +270,22 @@ impl Ssh {
         self.command
     }
 
-    pub fn run(self, request: &str) -> Output {
+    pub(crate) fn run(self, request: &str) -> Output {
         self.ready(request).output().unwrap()
     }
 }
 
-pub fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Asks until it is so, for at most 15 seconds.
 #[track_caller]
-pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(15);
     while !so() {
         assert!(Instant::now() < deadline, "not in time: {what}");
@@ -302,7 +302,7 @@ pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
 /// * `lines N`: N short lines
 /// * `hold`: until the client goes, or until it closes its input (then 0)
 #[derive(Default)]
-pub struct Scripted {
+pub(crate) struct Scripted {
     record: Arc<Mutex<Record>>,
 }
 
@@ -314,17 +314,17 @@ struct Record {
 
 /// How a session came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     Exit,
     Disconnected,
 }
 
 impl Scripted {
-    pub fn started(&self) -> Vec<(Admitted, Request)> {
+    pub(crate) fn started(&self) -> Vec<(Admitted, Request)> {
         self.record.lock().unwrap().started.clone()
     }
 
-    pub fn ended(&self, how: End) -> usize {
+    pub(crate) fn ended(&self, how: End) -> usize {
         let record = self.record.lock().unwrap();
         record.ended.iter().filter(|end| **end == how).count()
     }
@@ -444,13 +444,13 @@ fn script(admitted: &Admitted, request: &Request, pipe: &Pipe) -> Option<u32> {
 }
 
 /// A client that does what the stock one cannot be made to do.
-pub mod odd {
+pub(crate) mod odd {
     use super::*;
     use russh::client::{self, Handle};
     use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
     use russh::{Channel, ChannelMsg};
 
-    pub struct AnyServer;
+    pub(crate) struct AnyServer;
 
     impl client::Handler for AnyServer {
         type Error = russh::Error;
@@ -463,12 +463,12 @@ pub mod odd {
         }
     }
 
-    pub async fn connect(address: SocketAddr) -> Handle<AnyServer> {
+    pub(crate) async fn connect(address: SocketAddr) -> Handle<AnyServer> {
         let config = Arc::new(client::Config::default());
         client::connect(config, address, AnyServer).await.unwrap()
     }
 
-    pub async fn log_in(
+    pub(crate) async fn log_in(
         client: &mut Handle<AnyServer>,
         login: &str,
         key: &Key,
@@ -484,16 +484,16 @@ pub mod odd {
 
     /// What a session said, and how it ended.
     #[derive(Debug, Default, PartialEq, Eq)]
-    pub struct Said {
-        pub stdout: String,
-        pub stderr: String,
-        pub status: Option<u32>,
-        pub signal: Option<String>,
+    pub(crate) struct Said {
+        pub(crate) stdout: String,
+        pub(crate) stderr: String,
+        pub(crate) status: Option<u32>,
+        pub(crate) signal: Option<String>,
         /// The server refused the request itself.
-        pub failed: bool,
+        pub(crate) failed: bool,
     }
 
-    pub async fn hear(channel: &mut Channel<client::Msg>) -> Said {
+    pub(crate) async fn hear(channel: &mut Channel<client::Msg>) -> Said {
         let mut said = Said::default();
         while let Some(message) = channel.wait().await {
             match message {
@@ -517,7 +517,7 @@ pub mod odd {
         said
     }
 
-    pub async fn exec(client: &Handle<AnyServer>, line: &str) -> Said {
+    pub(crate) async fn exec(client: &Handle<AnyServer>, line: &str) -> Said {
         let mut channel = client.channel_open_session().await.unwrap();
         channel.exec(true, line).await.unwrap();
         hear(&mut channel).await

@@ -246,3 +246,73 @@ fn keys_are_exchanged_anew_in_the_middle_of_a_two_way_stream() {
     assert!(received == sent, "{} of {}", received.len(), sent.len());
     assert_eq!(client.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+#[ignore = "takes over two minutes"]
+fn a_client_that_stands_still_is_found_and_given_up() {
+    let bench = Bench::new();
+    let mut client = bench
+        .ssh()
+        .ready("hold")
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually("its session runs", || bench.sessions.started().len() == 1);
+    // Its kernel still answers: only SSH's own signs of life tell.
+    let process = rustix::process::Pid::from_child(&client);
+    rustix::process::kill_process(process, rustix::process::Signal::STOP).unwrap();
+    let begin = Instant::now();
+    while bench.sessions.ended(End::Disconnected) == 0 {
+        assert!(begin.elapsed() < Duration::from_secs(180));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    eprintln!("given up after {:?}", begin.elapsed());
+    client.kill().unwrap();
+    client.wait().unwrap();
+}
+
+/// Not a test of speed, but the place to look at it: `cargo test --release --test ssh -- --ignored
+/// --nocapture a_gibibyte`.
+#[test]
+#[ignore = "prints how long it takes"]
+fn a_gibibyte_goes_up_and_comes_down() {
+    let bench = Bench::new();
+    let ticks = || -> u64 {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split(' ').collect();
+        fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
+    };
+    for cipher in ["aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com"] {
+        let (begin, before) = (Instant::now(), ticks());
+        let mut head = std::process::Command::new("head")
+            .args(["-c", "1G", "/dev/zero"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let status = bench
+            .ssh()
+            .option(&format!("Ciphers={cipher}"))
+            .ready("hold")
+            .stdin(head.stdout.take().unwrap())
+            .status();
+        assert!(status.unwrap().success());
+        head.wait().unwrap();
+        let up = (begin.elapsed(), ticks() - before);
+        let (begin, before) = (Instant::now(), ticks());
+        let status = bench
+            .ssh()
+            .option(&format!("Ciphers={cipher}"))
+            .ready("flood 1073741824")
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+        let down = (begin.elapsed(), ticks() - before);
+        eprintln!(
+            "{cipher}: up {:.2?} with {} ms of CPU, down {:.2?} with {} ms",
+            up.0,
+            up.1 * 10,
+            down.0,
+            down.1 * 10
+        );
+    }
+}

@@ -99,30 +99,21 @@ fn a_problem_at_start_names_the_tenant_the_address_and_the_reason() {
         .err()
         .unwrap()
         .to_string();
-    let lines: Vec<_> = problems.lines().collect();
-    assert!(
-        lines[0].contains("can be read or changed by others (mode 0644)"),
-        "{problems}"
-    );
-    assert!(
-        lines.contains(
+    let exposed = exposed.display();
+    assert_eq!(
+        problems.lines().collect::<Vec<_>>(),
+        [
+            "unknown cipher \"rot13\" in server.ciphers; known are aes128-gcm@openssh.com, \
+             aes256-gcm@openssh.com, chacha20-poly1305@openssh.com, aes256-ctr, aes192-ctr, \
+             aes128-ctr",
+            &format!(
+                "host key `{exposed}` can be read or changed by others (mode 0644); \
+                 run `chmod 600 {exposed}`"
+            ),
             &format!(
                 "tenant \"ada\": cannot listen on {address}: another program listens there already"
-            )
-            .as_str()
-        ),
-        "{problems}"
-    );
-
-    std::fs::set_permissions(&exposed, std::fs::Permissions::from_mode(0o600)).unwrap();
-    drop(taken);
-    let problems = Server::start(&config, &bench.tenants, bench.sessions.clone())
-        .err()
-        .unwrap()
-        .to_string();
-    assert!(
-        problems.starts_with("unknown cipher \"rot13\" in server.ciphers"),
-        "{problems}"
+            ),
+        ]
     );
 }
 
@@ -139,6 +130,16 @@ fn a_reload_adds_and_removes_tenants_and_lets_sessions_end_in_peace() {
         .spawn()
         .unwrap();
     eventually("its session runs", || bench.sessions.started().len() == 1);
+
+    let mut standing = bench.runtime.block_on(odd::connect(old_address));
+    let log_in = odd::log_in(&mut standing, "root", &bench.key, None);
+    assert!(bench.runtime.block_on(log_in));
+    let held = bench.runtime.block_on(async {
+        let channel = standing.channel_open_session().await.unwrap();
+        channel.exec(true, "hold").await.unwrap();
+        channel
+    });
+    eventually("both run", || bench.sessions.started().len() == 2);
 
     // Bob comes, Ada goes.
     let bob = Arc::new(tenant("bob", vec![bench.key.rule()]));
@@ -162,6 +163,15 @@ fn a_reload_adds_and_removes_tenants_and_lets_sessions_end_in_peace() {
         odd::exec(&client, "who").await
     });
     assert!(said.stdout.starts_with("bob push root"), "{said:?}");
+
+    // Ada's connections start nothing new.
+    let said = bench.runtime.block_on(odd::exec(&standing, "exit 0"));
+    assert_eq!(said.status, Some(1));
+    assert!(said.stderr.contains("no longer serves"), "{said:?}");
+    bench.runtime.block_on(held.eof()).unwrap();
+    eventually("the connection is closed after its last session", || {
+        standing.is_closed()
+    });
 
     // Ada's session still runs, and ends as it wants to.
     assert!(client.try_wait().unwrap().is_none());

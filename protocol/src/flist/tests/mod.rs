@@ -1,6 +1,12 @@
 //! Tests of file lists as a whole; what concerns one part stands beside it.
 
 mod captures;
+mod hostile;
+mod recursion;
+mod round_trip;
+mod size;
+mod sorting;
+mod stock;
 
 use super::*;
 use crate::ProtocolVersion;
@@ -33,16 +39,21 @@ struct Feed<'a> {
     bytes: &'a [u8],
     at: usize,
     shown: usize,
-    step: usize,
+    /// Lengths of the pieces, over and over.
+    steps: std::iter::Cycle<std::vec::IntoIter<usize>>,
 }
 
 impl<'a> Feed<'a> {
     fn new(bytes: &'a [u8], step: usize) -> Self {
+        Self::in_pieces(bytes, &[step])
+    }
+
+    fn in_pieces(bytes: &'a [u8], steps: &[usize]) -> Self {
         Self {
             bytes,
             at: 0,
             shown: 0,
-            step,
+            steps: steps.to_vec().into_iter().cycle(),
         }
     }
 
@@ -63,7 +74,7 @@ impl<'a> Feed<'a> {
                         self.shown < self.bytes.len(),
                         "the stream ends inside a unit"
                     );
-                    self.shown = (self.shown + self.step).min(self.bytes.len());
+                    self.shown = (self.shown + self.steps.next().unwrap()).min(self.bytes.len());
                 }
                 Err(DecodeError::Malformed(error)) => return Err(error),
             }

@@ -38,10 +38,11 @@ impl Receiver {
                 return Ok(());
             }
         };
-        self.enter_filters(directory, &dir)?;
-        let result = self.delete_extraneous(list, directory, &dir);
-        self.protection.leave();
-        result
+        self.enter_filters(directory)?;
+        if self.stops_deleting() {
+            return Ok(());
+        }
+        self.delete_extraneous(list, directory, &dir)
     }
 
     fn delete_extraneous(
@@ -221,7 +222,7 @@ impl Receiver {
                 return Ok(false);
             }
         };
-        self.enter_filters(path, &dir)?;
+        self.enter_filters(path)?;
         let scanned = self.scan(&dir, path, true, |_| true);
         let mut is_empty = true;
         let result: Result<(), Fatal> = match scanned {
@@ -243,7 +244,6 @@ impl Receiver {
                 })
             }
         };
-        self.protection.leave();
         result?;
         if !is_empty {
             self.out.raw_text(
@@ -300,11 +300,17 @@ impl Receiver {
         }
     }
 
-    fn enter_filters(&mut self, path: &[u8], dir: &Dir) -> Result<(), Fatal> {
-        if let Err(error) = self.protection.enter(path, dir) {
-            self.file_error("failed to open exclude file in", path, &error);
+    fn enter_filters(&mut self, path: &[u8]) -> Result<(), Fatal> {
+        let Some(destination) = &self.destination else { return Ok(()) };
+        match self.protection.enter(path, &self.root, &destination.dir) {
+            Ok(entered) => Ok(entered?),
+            Err(error) => {
+                // What cannot be read may have protected something: nothing is deleted then.
+                self.file_error("failed to open exclude file in", path, &error);
+                self.io_error |= 1;
+                Ok(())
+            }
         }
-        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use coffre_protocol::flist::{EntryRef, FileKind};
 use coffre_protocol::mux::MessageKind;
 
 use super::messages::reason;
-use super::{Fatal, Receiver, path_of};
+use super::{Fatal, Receiver};
 use crate::confine::{Dir, Kind, TenantPath};
 
 /// The settled destination.
@@ -127,7 +127,7 @@ impl Receiver {
         if !self.policy.dry_run {
             self.make_one(&path, shown)?;
         }
-        self.new_destination = true;
+        self.made_dirs.insert(b".".to_vec());
         if self.policy.info.created_destination && !self.policy.dry_run {
             let line = if made == 1 {
                 format!("created directory {shown}")
@@ -222,10 +222,5 @@ impl Receiver {
     /// A directory goes away, or something else takes its place.
     pub(super) fn forget_dir(&mut self, _path: &[u8]) {
         self.last_dir = None;
-    }
-
-    /// Whether the destination was made by this run.
-    pub(super) fn is_new_destination(&self, entry: &EntryRef<'_>) -> bool {
-        self.new_destination && path_of(entry) == b"."
     }
 }

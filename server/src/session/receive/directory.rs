@@ -64,7 +64,7 @@ impl Receiver {
             self.settle_directory(ndx, entry, &target, is_new)?;
         }
         if self.policy.deletes_during() && entry.has_content() && !is_new {
-            self.delete_in(list, &path)?;
+            self.delete_in(list, &directory_path(entry))?;
         }
         Ok(())
     }
@@ -100,6 +100,7 @@ impl Receiver {
             }),
             None => Err(io::ErrorKind::NotFound.into()),
         };
+        self.touched(entry.dir());
         match made {
             Ok(()) => {
                 if let Some(dir) = &target.dir {
@@ -125,6 +126,7 @@ impl Receiver {
             let next = path[end..].iter().position(|b| *b == b'/').map_or(path.len(), |at| end + at);
             let (parent, name) = (&path[..end.saturating_sub(1)], &path[end..next]);
             let dir = self.dir_at(parent)?.ok_or(io::ErrorKind::NotFound)?;
+            self.touched(parent);
             match dir.make_dir(name, 0o777 & !self.policy.umask) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -25,8 +25,6 @@ use crate::confine::{Dir, Kind, Stat};
 pub(super) struct Walk {
     /// The list, by its place among those still held.
     place: usize,
-    /// Lists that were finished and let go.
-    released: usize,
     /// The next slot of the list.
     slot: u32,
     owner_visited: bool,
@@ -43,13 +41,15 @@ pub(super) struct Sweep {
 
 impl Walk {
     pub(super) fn list_released(&mut self) {
-        self.released += 1;
-        self.place -= 1;
+        if self.place > 0 {
+            self.place -= 1;
+        } else {
+            // The walk stood at its end; the next list is first now.
+            self.slot = 0;
+            self.owner_visited = false;
+        }
     }
 
-    pub(super) fn lists_released(&self) -> usize {
-        self.released
-    }
 }
 
 /// Work that is done before the walk goes on.

@@ -203,6 +203,9 @@ impl Receiver {
             }
         }
         self.totals.created += 1;
+        if self.policy.reports_success {
+            self.successes.push(ndx);
+        }
         self.note(ndx, flags, Some(leader), &extra.missing)
     }
 }

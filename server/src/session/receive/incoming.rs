@@ -447,6 +447,9 @@ impl Receiver {
                 if self.publish(&entry, writer, &values)? {
                     self.totals.transferred += 1;
                     self.totals.transferred_size += entry.len();
+                    if self.policy.reports_success {
+                        self.successes.push(ndx);
+                    }
                     self.leader_done(ndx, &entry)?;
                 } else {
                     self.leader_failed(ndx)?;

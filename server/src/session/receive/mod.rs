@@ -127,6 +127,13 @@ pub(crate) struct Outcome {
     pub(crate) total_size: u64,
 }
 
+impl Outcome {
+    /// A session that ended before it began.
+    pub(crate) fn failed(exit: ExitCode, error: impl Into<String>) -> Self {
+        Self { exit: exit.code().into(), error: Some(error.into()), ..Self::default() }
+    }
+}
+
 /// One session's receiving end.
 pub(crate) struct Receiver {
     pipe: Arc<Pipe>,
@@ -156,7 +163,6 @@ pub(crate) struct Receiver {
 
     // The generator.
     destination: Option<Destination>,
-    new_destination: bool,
     walk: Walk,
     jobs: VecDeque<Job>,
     /// To be sent again once the first phase is over.
@@ -174,6 +180,8 @@ pub(crate) struct Receiver {
     delayed_deletions: VecDeque<(Vec<u8>, bool)>,
     deletes_now: bool,
     told_io_error: bool,
+    /// Files that the client may remove once everything is on disk.
+    successes: Vec<u32>,
     late_repairs: Vec<(Vec<u8>, (i64, u32))>,
     last_dir: Option<(Vec<u8>, Arc<Dir>)>,
     exchange: XattrExchange,
@@ -228,7 +236,6 @@ impl Receiver {
             lists_complete: false,
             io_error: 0,
             destination: None,
-            new_destination: false,
             walk: Walk::default(),
             jobs: VecDeque::new(),
             redo: Vec::new(),
@@ -243,6 +250,7 @@ impl Receiver {
             delayed_deletions: VecDeque::new(),
             deletes_now: false,
             told_io_error: false,
+            successes: Vec::new(),
             late_repairs: Vec::new(),
             last_dir: None,
             exchange: XattrExchange::new(format.limits.clone()),
@@ -259,15 +267,13 @@ impl Receiver {
         }
     }
 
-    /// Runs to the end. `early`: what came of the client behind the handshake.
+    /// Runs to the end; the caller tells the exit status. `early`: what came of the client behind the handshake.
     pub(crate) fn run(mut self, early: &[u8]) -> Outcome {
         let result = self.converse(early);
-        let outcome = match result {
+        match result {
             Ok(()) => self.settle(),
             Err(fatal) => self.abandon(fatal),
-        };
-        self.pipe.exit(outcome.exit);
-        outcome
+        }
     }
 
     fn converse(&mut self, early: &[u8]) -> Result<(), Fatal> {

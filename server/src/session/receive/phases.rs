@@ -174,12 +174,27 @@ impl Receiver {
         self.mark();
     }
 
+    /// `--remove-source-files`: the client removes what it is told is safe, so it must be.
+    fn tell_successes(&mut self) -> Result<(), Fatal> {
+        if self.successes.is_empty() || self.policy.dry_run {
+            return Ok(());
+        }
+        if let Err(error) = self.root.sync() {
+            return Err(self.store_failure("sync failed for", b"", &error));
+        }
+        for ndx in std::mem::take(&mut self.successes) {
+            self.out.success(ndx);
+        }
+        Ok(())
+    }
+
     fn leave(&mut self) -> Result<(), Fatal> {
         if self.negotiated.version.at_least(31) && !self.marks.has_answer(4) {
             return Ok(());
         }
         self.end_of_deletion_notice();
         self.repair_directories();
+        self.tell_successes()?;
         self.out.ndx(Ndx::Done);
         self.out.flush();
         self.expect = Expect::Nothing;

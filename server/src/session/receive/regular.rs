@@ -119,6 +119,9 @@ impl Receiver {
         self.settle_attributes(ndx, entry, target, ItemFlags::default())?;
         self.say_up_to_date(entry);
         self.totals.up_to_date += 1;
+        if self.policy.reports_up_to_date {
+            self.successes.push(ndx);
+        }
         self.leader_done(ndx, entry)
     }
 

@@ -87,6 +87,9 @@ impl Receiver {
             return self.leader_failed(ndx);
         }
         self.totals.created += 1;
+        if self.policy.reports_success {
+            self.successes.push(ndx);
+        }
         self.note(ndx, flags, None, &extra.missing)?;
         self.leader_done(ndx, entry)
     }

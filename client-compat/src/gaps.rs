@@ -1,0 +1,173 @@
+//! Differences that are known, with the reason for each: `gaps.toml`.
+//!
+//! A gap explains certain lines of one scenario and no others. One that explains nothing any more
+//! has closed, and fails the run until it is deleted: so the list can only shrink honestly.
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::clients::Version;
+use crate::differ::{Difference, Report};
+
+/// The list that is built in.
+const GAPS: &str = include_str!("../gaps.toml");
+
+/// One known difference.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gap {
+    pub scenario: String,
+    /// Only with this version of the client.
+    pub client: Option<String>,
+    /// Parts of the lines that it explains.
+    pub explains: Vec<String>,
+    /// Why it is so and may stay so.
+    pub reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    gap: Vec<Gap>,
+}
+
+/// What a report means.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    Equal,
+    /// Differs in ways that nobody explained.
+    Differs(Vec<Difference>),
+    /// Differs only as the list says; with the reasons.
+    KnownGap(Vec<String>),
+    /// Gaps that explain nothing any more.
+    ClosedGap(Vec<Gap>),
+}
+
+impl Verdict {
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Differs(_) | Self::ClosedGap(_))
+    }
+}
+
+/// The built-in list, checked against the names of scenarios.
+pub fn known(scenarios: &[String]) -> Result<Vec<Gap>> {
+    parse(GAPS, scenarios)
+}
+
+fn parse(text: &str, scenarios: &[String]) -> Result<Vec<Gap>> {
+    let file: File = toml::from_str(text).context("gaps.toml")?;
+    for gap in &file.gap {
+        if gap.reason.trim().is_empty() {
+            bail!("gaps.toml: the gap of {:?} has no reason", gap.scenario);
+        }
+        if gap.explains.is_empty() || gap.explains.iter().any(|part| part.trim().is_empty()) {
+            bail!("gaps.toml: the gap of {:?} explains anything", gap.scenario);
+        }
+        if !scenarios.contains(&gap.scenario) {
+            bail!("gaps.toml: there is no scenario {:?}", gap.scenario);
+        }
+    }
+    Ok(file.gap)
+}
+
+/// Weighs a report of `scenario` with that client against the known gaps.
+pub fn judge(scenario: &str, client: &Version, report: &Report, gaps: &[Gap]) -> Verdict {
+    let gaps: Vec<&Gap> = gaps
+        .iter()
+        .filter(|gap| gap.scenario == scenario)
+        .filter(|gap| {
+            gap.client
+                .as_deref()
+                .is_none_or(|version| client.is(version))
+        })
+        .collect();
+    let explains = |gap: &Gap, difference: &Difference| {
+        gap.explains
+            .iter()
+            .any(|part| difference.line.contains(part))
+    };
+    let unexplained: Vec<Difference> = report
+        .differences
+        .iter()
+        .filter(|difference| !gaps.iter().any(|gap| explains(gap, difference)))
+        .cloned()
+        .collect();
+    if !unexplained.is_empty() {
+        return Verdict::Differs(unexplained);
+    }
+    let (open, closed): (Vec<&Gap>, Vec<&Gap>) = gaps.into_iter().partition(|gap| {
+        report
+            .differences
+            .iter()
+            .any(|difference| explains(gap, difference))
+    });
+    if !closed.is_empty() {
+        return Verdict::ClosedGap(closed.into_iter().cloned().collect());
+    }
+    match open.is_empty() {
+        true => Verdict::Equal,
+        false => Verdict::KnownGap(open.into_iter().map(|gap| gap.reason.clone()).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = r#"
+        [[gap]]
+        scenario = "push"
+        client = "3.2"
+        explains = ["mode 0644"]
+        reason = "because"
+    "#;
+
+    fn verdict(client: &str, lines: &[&str]) -> Verdict {
+        let report = Report {
+            differences: lines
+                .iter()
+                .map(|line| Difference {
+                    after: String::new(),
+                    line: (*line).to_owned(),
+                })
+                .collect(),
+            ..Report::default()
+        };
+        let gaps = parse(LIST, &["push".to_owned()]).unwrap();
+        judge("push", &Version::parse(client), &report, &gaps)
+    }
+
+    #[test]
+    fn a_gap_explains_its_lines_and_no_others() {
+        let known = verdict("3.2.7", &["a: mode 0644 (stock)"]);
+        assert!(matches!(known, Verdict::KnownGap(reasons) if reasons == ["because"]));
+        let more = verdict("3.2.7", &["a: mode 0644 (stock)", "exit: 0, 1"]);
+        assert!(matches!(more, Verdict::Differs(lines) if lines.len() == 1));
+    }
+
+    #[test]
+    fn a_gap_of_one_client_does_not_excuse_another() {
+        assert!(verdict("3.5.0", &["a: mode 0644 (stock)"]).is_failure());
+        assert!(matches!(verdict("3.5.0", &[]), Verdict::Equal));
+    }
+
+    #[test]
+    fn a_gap_that_closed_fails_until_it_is_deleted() {
+        assert!(matches!(verdict("3.2.7", &[]), Verdict::ClosedGap(_)));
+        assert!(verdict("3.2.7", &[]).is_failure());
+    }
+
+    #[test]
+    fn a_gap_needs_a_reason_a_line_and_a_scenario() {
+        let scenarios = ["push".to_owned()];
+        for (from, to, message) in [
+            ("\"because\"", "\" \"", "has no reason"),
+            ("[\"mode 0644\"]", "[]", "explains anything"),
+            ("\"push\"", "\"pull\"", "no scenario \"pull\""),
+        ] {
+            let error = parse(&LIST.replace(from, to), &scenarios).unwrap_err();
+            assert!(error.to_string().contains(message), "{error}");
+        }
+    }
+}

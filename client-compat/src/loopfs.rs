@@ -1,0 +1,102 @@
+//! A fresh file system in a sparse file, mounted for as long as the value lives.
+//!
+//! Results on the machine's own root file system mislead: it may be one without a journal, or one
+//! without large attributes. Each is made with the defaults of its mkfs. Needs root.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+
+use anyhow::{Result, bail};
+use tempfile::TempDir;
+
+use crate::run::tool;
+
+/// The kinds that a store may be on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileSystem {
+    Ext4,
+    Xfs,
+    Btrfs,
+}
+
+impl FromStr for FileSystem {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Ok(match name {
+            "ext4" => Self::Ext4,
+            "xfs" => Self::Xfs,
+            "btrfs" => Self::Btrfs,
+            other => bail!("no file system {other:?}; there is ext4, xfs and btrfs"),
+        })
+    }
+}
+
+impl FileSystem {
+    /// What makes one, told to overwrite what is there and to say nothing.
+    fn mkfs(self) -> (&'static str, &'static [&'static str]) {
+        match self {
+            Self::Ext4 => ("mkfs.ext4", &["-q", "-F"]),
+            Self::Xfs => ("mkfs.xfs", &["-q", "-f"]),
+            Self::Btrfs => ("mkfs.btrfs", &["-q", "-f"]),
+        }
+    }
+}
+
+/// A mounted one.
+#[derive(Debug)]
+pub struct LoopFs {
+    mounted: PathBuf,
+    dir: TempDir,
+}
+
+impl LoopFs {
+    pub fn make(kind: FileSystem, size_bytes: u64) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("coffre-loopfs-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .tempdir()?;
+        let image = dir.path().join("image");
+        File::create(&image)?.set_len(size_bytes)?;
+        let mounted = dir.path().join("mounted");
+        std::fs::create_dir(&mounted)?;
+        let (mkfs, options) = kind.mkfs();
+        let mut args: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
+        args.push(image.as_os_str());
+        tool(mkfs, &args)?;
+        tool(
+            "mount",
+            &[
+                "-o".as_ref(),
+                "loop".as_ref(),
+                image.as_os_str(),
+                mounted.as_os_str(),
+            ],
+        )?;
+        Ok(Self { mounted, dir })
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.mounted
+    }
+
+    /// Flushes it, as `sync -f` does.
+    pub fn sync(&self) -> Result<()> {
+        rustix::fs::syncfs(File::open(&self.mounted)?)?;
+        Ok(())
+    }
+}
+
+impl Drop for LoopFs {
+    fn drop(&mut self) {
+        // Lazily: a server that is just ending may still have a directory open.
+        let unmounted = Command::new("umount").arg("-l").arg(&self.mounted).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("cannot unmount {}", self.dir.path().display());
+        }
+    }
+}

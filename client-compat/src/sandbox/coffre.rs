@@ -1,0 +1,152 @@
+//! coffre as an admin would start it: a configuration file and `coffre serve`.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Daemon, Keys, base_below, with_free_port};
+use crate::run::tool;
+
+/// The one tenant of a throw-away server.
+pub const TENANT: &str = "compat";
+
+/// A running coffre.
+#[derive(Debug)]
+pub struct Coffre {
+    daemon: Daemon,
+    port: u16,
+    dir: PathBuf,
+    binary: PathBuf,
+    storage: PathBuf,
+    base: PathBuf,
+    log: PathBuf,
+}
+
+impl Coffre {
+    /// Starts it with its files in `dir` and its store in `dir/store`.
+    pub fn start(dir: &Path, keys: &Keys) -> Result<Self> {
+        Self::start_with(dir, keys, &dir.join("store"), &coffre_binary()?)
+    }
+
+    /// … with another store or another build.
+    pub fn start_with(dir: &Path, keys: &Keys, storage: &Path, binary: &Path) -> Result<Self> {
+        let live = storage.join(TENANT).join("live");
+        let base = base_below(&live);
+        fs::create_dir_all(&base)?;
+        fs::create_dir_all(dir)?;
+        let log = dir.join("log");
+        with_free_port(|port| {
+            let config = dir.join("tenants.toml");
+            fs::write(&config, tenants_toml(storage, keys, port)?)?;
+            let child = Command::new("setpriv")
+                .args(["--pdeathsig", "KILL"])
+                .arg(binary)
+                .args(["serve", "--config"])
+                .arg(&config)
+                .current_dir("/")
+                .stdin(Stdio::null())
+                .stdout(File::create(&log)?)
+                .stderr(File::options().append(true).open(&log)?)
+                .process_group(0)
+                .spawn()
+                .with_context(|| format!("start {}", binary.display()))?;
+            let mut daemon = Daemon { child };
+            daemon.wait_for_port(port, &log)?;
+            Ok(Self {
+                daemon,
+                port,
+                dir: dir.to_path_buf(),
+                binary: binary.to_path_buf(),
+                storage: storage.to_path_buf(),
+                base: base.clone(),
+                log: log.clone(),
+            })
+        })
+        .context("start coffre")
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What [`super::BASE`] is in the tenant's live tree.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    pub fn log_file(&self) -> &Path {
+        &self.log
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.daemon.child.id()
+    }
+
+    /// `<storage>/<tenant>`.
+    pub fn home(&self) -> PathBuf {
+        self.storage.join(TENANT)
+    }
+
+    /// Takes a snapshot as an admin would; gives its directory.
+    pub fn snapshot(&self) -> Result<PathBuf> {
+        let config = self.dir.join("tenants.toml");
+        let name = tool(
+            &self.binary.display().to_string(),
+            &[
+                "snapshot".as_ref(),
+                TENANT.as_ref(),
+                "--config".as_ref(),
+                config.as_os_str(),
+            ],
+        )?;
+        let name = String::from_utf8(name)?;
+        let snapshot = self.home().join("snapshots").join(name.trim());
+        if !snapshot.is_dir() {
+            bail!("`coffre snapshot` printed {name:?}, but there is no such snapshot");
+        }
+        Ok(snapshot)
+    }
+}
+
+fn tenants_toml(storage: &Path, keys: &Keys, port: u16) -> Result<String> {
+    // Snapshots only when a test asks: on its own schedule they would be taken at any moment.
+    Ok(format!(
+        "[server]\n\
+         storage = {storage:?}\n\
+         listen = [\"127.0.0.1\"]\n\
+         host_key = {host_key:?}\n\
+         \n\
+         [tenants.{TENANT}]\n\
+         port = {port}\n\
+         keys = [{{ key = \"{client}\", from = [\"127.0.0.1\"] }}]\n\
+         snapshots = false\n\
+         max_sessions = 16\n",
+        storage = storage.display().to_string(),
+        host_key = keys.host_key().display().to_string(),
+        client = keys.public("client")?,
+    ))
+}
+
+/// `COFFRE_BIN`, else the binary beside the running one: tests and tools are built into the same
+/// directory, or one below it.
+pub fn coffre_binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("COFFRE_BIN") {
+        return Ok(PathBuf::from(path));
+    }
+    let running = std::env::current_exe()?;
+    running
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|dir| dir.join("coffre"))
+        .find(|path| path.is_file())
+        .with_context(|| {
+            format!(
+                "no coffre beside {}; build it first with `cargo build`, or set COFFRE_BIN",
+                running.display()
+            )
+        })
+}

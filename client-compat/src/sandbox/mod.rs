@@ -1,0 +1,151 @@
+//! Throw-away servers, always cleaned up: both kinds serve [`BASE`], listen on a loopback port of
+//! their own with the same host key, and let the same key in, so that a client's command line is
+//! the same for both and so is every path that a server may mention.
+
+mod coffre;
+mod keys;
+mod stock;
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+pub use coffre::{Coffre, TENANT, coffre_binary};
+pub use keys::{Keys, NOBODY};
+pub use stock::Stock;
+
+use crate::run::ProcessGroup;
+
+/// Where clients find their tree, on every server.
+pub const BASE: &str = "/mnt/compat";
+
+/// What clients call the server; their SSH configuration knows where it is.
+pub const HOST: &str = "server";
+
+/// Which server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerKind {
+    Stock,
+    Coffre,
+}
+
+impl ServerKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::Coffre => "coffre",
+        }
+    }
+}
+
+/// A running server of either kind.
+#[derive(Debug)]
+pub enum Server {
+    Stock(Stock),
+    Coffre(Coffre),
+}
+
+impl Server {
+    /// Starts one with its files in `dir`. `rsync`: what the stock server runs.
+    pub fn start(kind: ServerKind, dir: &Path, keys: &Keys, rsync: &Path) -> Result<Self> {
+        Ok(match kind {
+            ServerKind::Stock => Self::Stock(Stock::start(dir, keys, rsync)?),
+            ServerKind::Coffre => Self::Coffre(Coffre::start(dir, keys)?),
+        })
+    }
+
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Stock(server) => server.port(),
+            Self::Coffre(server) => server.port(),
+        }
+    }
+
+    /// [`BASE`], as this process can reach it.
+    pub fn base(&self) -> &Path {
+        match self {
+            Self::Stock(server) => server.base(),
+            Self::Coffre(server) => server.base(),
+        }
+    }
+
+    /// What the server wrote to its log.
+    pub fn log(&self) -> String {
+        let path = match self {
+            Self::Stock(server) => server.log_file(),
+            Self::Coffre(server) => server.log_file(),
+        };
+        let log = fs::read(path).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+}
+
+/// A server process. It and its descendants end with this value, and with the thread that
+/// started it.
+#[derive(Debug)]
+struct Daemon {
+    child: Child,
+}
+
+impl Daemon {
+    /// Waits until somebody listens on the port.
+    fn wait_for_port(&mut self, port: u16, log: &Path) -> Result<()> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let patience = Instant::now() + Duration::from_secs(15);
+        loop {
+            if TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                let said = fs::read(log).unwrap_or_default();
+                let said = String::from_utf8_lossy(&said);
+                bail!("the server ended at once ({status}): {}", said.trim());
+            }
+            if Instant::now() >= patience {
+                bail!("the server does not listen on port {port} after 15 seconds");
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        ProcessGroup::of(&self.child).kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that nobody used a moment ago.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Tries again with another port, for the case that somebody took it in between.
+fn with_free_port<T>(mut start: impl FnMut(u16) -> Result<T>) -> Result<T> {
+    let mut attempts = 3;
+    loop {
+        attempts -= 1;
+        match start(free_port()?) {
+            Ok(started) => return Ok(started),
+            Err(error) if attempts == 0 => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Whether this process may do what a server for all owners needs.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The prefix of [`BASE`] without its slash, to be joined to a root.
+fn base_below(root: &Path) -> PathBuf {
+    root.join(BASE.trim_start_matches('/'))
+}

@@ -1,0 +1,100 @@
+//! What rsync itself keeps of older files, and what it takes from other directories.
+
+use anyhow::Result;
+
+use crate::scenario::Scenario;
+use crate::tree::{Builder, ordinary};
+
+fn kept(name: &str, about: &str, options: &str) -> Scenario {
+    Scenario::new(name, about)
+        .source(ordinary)
+        .run("-a src/ :dst/")
+        .change_source("edits", |tree| {
+            tree.file("docs/big", b"smaller")?
+                .append("pictures/file5", b"more")?
+                .remove("docs/deep/er/file1")?
+                .remove("link")?
+                .symlink("link", "elsewhere")?
+                .mode("docs/file3", 0o600)?;
+            Ok(())
+        })
+        .run(&format!("-ai {options} src/ :dst/"))
+        .change_source("edits again", |tree| {
+            tree.file("docs/big", b"tiny").map(drop)
+        })
+        .run(&format!("-aivv {options} src/ :dst/"))
+}
+
+fn based(name: &str, about: &str, options: &str) -> Scenario {
+    Scenario::new(name, about)
+        .source(ordinary)
+        .prepare(|place| {
+            let old: Builder = Builder::at(&place.base.join("old"))?;
+            ordinary(&old)?;
+            // Not the same: content, time, mode, and something in the way.
+            old.append("docs/file5", b"x")?
+                .time("docs/file4", 5, 5)?
+                .mode("docs/file3", 0o640)?
+                .remove("pictures/file4")?;
+            // What is the same has to have the same times.
+            let src = place.src()?;
+            for tree in [&old, &src] {
+                for name in ["docs/big", "empty", "link"] {
+                    tree.time(name, 1_450_000_000, 5)?;
+                }
+            }
+            Ok(())
+        })
+        .run(&format!("-ai {options} src/ :dst/"))
+        .run(&format!("-aii {options} src/ :dst/"))
+}
+
+fn chain(_: &Builder) -> Result<()> {
+    Ok(())
+}
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        kept("backup", "-b", "-b"),
+        kept("backup-delete", "-b --delete", "-b --delete"),
+        kept("backup-suffix", "--suffix", "-b --suffix=.bak --delete"),
+        kept(
+            "backup-dir",
+            "--backup-dir inside",
+            "-b --backup-dir=.old --delete",
+        ),
+        kept(
+            "backup-dir-outside",
+            "--backup-dir beside, with a suffix",
+            "-b --backup-dir=../kept --suffix=.1 --delete --filter=P_*.1",
+        ),
+        based(
+            "link-dest",
+            "--link-dest takes what is the same",
+            "--link-dest=../old",
+        ),
+        based(
+            "link-dest-absolute",
+            "… by an absolute path",
+            "--link-dest=/mnt/compat/old",
+        ),
+        based("copy-dest", "--copy-dest", "--copy-dest=../old"),
+        based("compare-dest", "--compare-dest", "--compare-dest=../old"),
+        based(
+            "link-dest-twice",
+            "several of them, one missing",
+            "--link-dest=../none --link-dest=../old",
+        ),
+        Scenario::new("link-dest-hard-links", "--link-dest with -H")
+            .source(|tree| {
+                tree.file("a", b"group")?
+                    .hard_link("a", "sub/b")?
+                    .file("c", b"alone")?;
+                Ok(())
+            })
+            .destination(chain)
+            .run("-aH src/ :old/")
+            .run("-aHi --link-dest=../old src/ :dst/")
+            .run("-aHi --delete --link-dest=../old src/ :dst/"),
+    ]
+}

@@ -1,0 +1,106 @@
+//! When something goes wrong, the same words and the same exit code.
+
+use std::time::Duration;
+
+use crate::scenario::{Compare, Scenario};
+use crate::tree::ordinary;
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new(
+            "unreadable-source",
+            "files and directories the client may not read",
+        )
+        .source(|tree| {
+            ordinary(tree)?;
+            tree.mode("docs/big", 0o000)?.mode("pictures", 0o000)?;
+            Ok(())
+        })
+        .run("-ai src/ :dst/")
+        .as_nobody()
+        .exits(23)
+        .prints("Permission denied")
+        .leaves("!docs/big"),
+        Scenario::new("vanished-source", "a file that is gone when its turn comes")
+            .source(|tree| {
+                ordinary(tree)?;
+                // Long enough that the last name is gone before the client comes to it.
+                tree.file("aaa", &crate::tree::noise(1, 2_000_000))?;
+                tree.file("zzz", b"soon gone").map(drop)
+            })
+            .run("-ai --bwlimit=700 src/ :dst/")
+            .meanwhile(Duration::from_millis(1_500), |tree| {
+                tree.remove("zzz").map(drop)
+            })
+            .exits(24)
+            .prints("vanished"),
+        Scenario::new(
+            "missing-source",
+            "a source that is not there, beside one that is",
+        )
+        .source(ordinary)
+        .run("-ai src/docs src/nothing :dst/")
+        .exits(23)
+        .run("-ai src/nothing :dst/")
+        .exits(23)
+        .run("-ai --delete src/nothing :dst/")
+        .exits(23)
+        .leaves("docs/big"),
+        Scenario::new(
+            "unknown-server-option",
+            "-M with an option that no server knows: its words, the client's code",
+        )
+        .source(ordinary)
+        .run("-ai -M--no-such-option src/ :dst/")
+        .exits(12)
+        .leaves("!docs"),
+        Scenario::new(
+            "unknown-remote-command",
+            "a server program that is not there",
+        )
+        .source(ordinary)
+        .run("-ai --rsync-path=/no/such/rsync src/ :dst/")
+        .exits(127)
+        .compares(Compare {
+            // A shell has its own words, and coffre has no shell.
+            stderr: false,
+            exit: false,
+            ..Compare::default()
+        })
+        .check("fails", |outcome, _| match outcome.exit {
+            0 => Err("exit code 0".to_owned()),
+            _ => Ok(()),
+        }),
+        Scenario::new("contradicting-options", "what the client refuses itself")
+            .source(ordinary)
+            .run("-ai --delete --no-r --no-d src/ :dst/")
+            .exits(1)
+            .run("-ai --inplace --delay-updates src/ :dst/")
+            .exits(1),
+        Scenario::new("temp-dir-missing", "--temp-dir that does not exist")
+            .source(ordinary)
+            .run("-ai --temp-dir=/mnt/compat/nothing src/ :dst/")
+            .exits(11)
+            .compares(Compare {
+                exit: false,
+                stderr: false,
+                stdout: false,
+                ..Compare::default()
+            }),
+        Scenario::new(
+            "immutable-destination-parts",
+            "a directory nobody can delete: a mount",
+        )
+        .source(ordinary)
+        .destination(|tree| tree.file("docs/big/a/b/c", b"x").map(drop))
+        .run("-ai src/ :dst/")
+        .exits(23)
+        .prints("cannot delete non-empty directory")
+        .run("-aiv --delete --filter=P_c src/ :dst/")
+        .exits(23),
+        Scenario::new("wrong-batch", "options that only work locally")
+            .source(ordinary)
+            .run("-ai --only-write-batch=batch --checksum-seed=1 src/ :dst/")
+            .leaves("!docs/big"),
+    ]
+}

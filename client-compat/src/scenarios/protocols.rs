@@ -1,0 +1,64 @@
+//! Older versions of the protocol, each with a tree that uses all that it can carry.
+
+use anyhow::Result;
+
+use crate::scenario::Scenario;
+use crate::tree::{Builder, nasty, noise};
+
+/// What every version can carry: times that fit 32 bits, no owners above 2³¹.
+fn modest(tree: &Builder) -> Result<()> {
+    nasty(tree)?;
+    for name in ["times", "owners/4294967294", "names"] {
+        tree.remove(name)?;
+    }
+    tree.file("big", &noise(1, 500_000))?;
+    Ok(())
+}
+
+fn edit(tree: &Builder) -> Result<()> {
+    tree.patch("big", 250_000, b"edited")?
+        .append("sizes/65536", b"longer")?
+        .mode("modes/file-0600", 0o644)?
+        .remove("sizes/700")?
+        .file("links/new", b"new")?
+        .hard_link("links/new", "links/new2")?;
+    Ok(())
+}
+
+fn protocol(version: u32) -> Scenario {
+    // ACLs and attributes came with 30, and so did modified nanoseconds with 31.
+    let options = if version >= 30 { "-aHAX" } else { "-aH" };
+    let options = format!("{options} --numeric-ids --protocol={version}");
+    Scenario::new(
+        format!("protocol-{version}"),
+        format!("--protocol={version}: push, push changes, push nothing, pull"),
+    )
+    .source(move |tree| {
+        modest(tree)?;
+        if version == 27 {
+            // Device numbers of 16 bits.
+            tree.remove("kinds/large-numbers")?
+                .remove("kinds/block-256")?;
+        }
+        Ok(())
+    })
+    .run(&format!("{options} --stats src/ :dst/"))
+    .change_source("edits", edit)
+    .run(&format!("{options} -iv --delete src/ :dst/"))
+    .run(&format!("{options} -i --delete src/ :dst/"))
+    .run(&format!("{options} -czi --delete src/ :dst/"))
+    .run(&format!("{options} -i :dst/ out/"))
+    .run(&format!("{options} -iI --no-whole-file :dst/ out/"))
+}
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut list: Vec<Scenario> = (27..=31).map(protocol).collect();
+    list.push(protocol(32).since("3.4.0"));
+    list.push(
+        Scenario::new("protocol-too-old", "--protocol=20 is as old as clients go")
+            .source(|tree| tree.file("a", b"a").map(drop))
+            .run("-r --protocol=19 src/ :dst/")
+            .exits(2),
+    );
+    list
+}

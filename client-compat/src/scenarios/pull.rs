@@ -1,0 +1,86 @@
+//! Pulling back what was pushed.
+
+use crate::scenario::Scenario;
+use crate::tree::{nasty, noise, ordinary};
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new("pull", "a tree with -a, and again")
+            .destination(ordinary)
+            .run("-ai :dst/ out/")
+            .run("-ai :dst/ out/")
+            .prints_nothing()
+            .run("-a --stats :dst/ out/"),
+        Scenario::new("pull-everything", "a nasty tree with all that can be kept")
+            .destination(nasty)
+            .run("-aHAX --numeric-ids :dst/ out/")
+            .run("-aHAXi --numeric-ids --delete :dst/ out/")
+            .prints_nothing(),
+        Scenario::new("pull-verbose", "what -v and -vv print")
+            .destination(ordinary)
+            .run("-av :dst/ out/")
+            .run("-avv :dst/ out/"),
+        Scenario::new("pull-delta", "only what changed travels")
+            .destination(|tree| {
+                ordinary(tree)?;
+                tree.file("image", &noise(1, 2_000_000)).map(drop)
+            })
+            .run("-a :dst/ out/")
+            .change("edits at home", |place| {
+                let tree = crate::tree::Builder::at(&place.local.join("out"))?;
+                tree.patch("image", 1_000_000, b"edited")?
+                    .remove("docs/file1")?
+                    .file("mine", b"x")?;
+                Ok(())
+            })
+            .run("-ai --delete --stats --no-whole-file :dst/ out/")
+            .run("-aic --delete :dst/ out/")
+            .prints_nothing(),
+        Scenario::new("pull-one-file", "one file, to a name and into a directory")
+            .destination(ordinary)
+            .run("-ai :dst/docs/big out")
+            .run("-ai :dst/docs/file1 :dst/docs/file2 several/")
+            .run("-aiR :dst/./docs/deep/er/file3 relative/"),
+        Scenario::new("pull-wildcards", "patterns are the server's to expand")
+            .destination(ordinary)
+            .run("-ai :dst/docs/file* out/")
+            .run("-ai :dst/*/deep out2/"),
+        Scenario::new("pull-filters", "excludes, includes, --delete and sizes")
+            .destination(ordinary)
+            .run("-ai --include=*/ --include=file[34] --exclude=* --prune-empty-dirs :dst/ out/")
+            .run("-ai --delete --max-size=1k :dst/ out/"),
+        Scenario::new("pull-missing", "something that is not there")
+            .destination(ordinary)
+            .run("-ai :dst/nothing out/")
+            .exits(23)
+            .run("-ai :dst/docs :dst/nothing out/")
+            .exits(23),
+        Scenario::new("pull-files-from", "--files-from on either end")
+            .destination(ordinary)
+            .prepare(|place| {
+                place.local()?.file("list", b"docs/big\nempty\n")?;
+                place
+                    .base()?
+                    .file("remote-list", b"pictures/file1\ndocs/file1\n")?;
+                Ok(())
+            })
+            .run("-ai --files-from=list :dst/ out/")
+            .run("-ai --files-from=:/mnt/compat/remote-list :dst/ out/"),
+        Scenario::new("pull-compressed", "-z in every kind")
+            .destination(|tree| {
+                ordinary(tree)?;
+                tree.file("text", &b"again and again\n".repeat(20_000))
+                    .map(drop)
+            })
+            .run("-az --zc=zstd :dst/ out1/")
+            .run("-az --zc=lz4 :dst/ out2/")
+            .run("-az --zc=zlibx :dst/ out3/")
+            .run("-az --zc=zlib :dst/ out4/")
+            .since("3.2.0"),
+        Scenario::new("pull-hard-links-and-holes", "-H and -S")
+            .destination(nasty)
+            .run("-aHS --no-inc-recursive :dst/ out/")
+            .run("-aHi :dst/ out/")
+            .prints_nothing(),
+    ]
+}
