@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::Daemon;
 use super::pushes::LastPush;
 use super::taking;
-use crate::catalogue::{CatalogueError, Reason, TenantState};
+use crate::catalogue::{Reason, TenantState};
 use crate::confine::{Metadata, landlock};
 use crate::control::facts::{PushFacts, StatusFacts, TenantFacts};
 use crate::control::listener::{Answers, Steps};
 use crate::control::{Answer, Failure, Request};
+use crate::snapshot;
 use crate::tenant::TenantHandle;
 
 impl Answers for Daemon {
@@ -67,8 +68,7 @@ impl Daemon {
                 .filter(|l| l.tenant == tenant.name())
                 .map(|l| l.address.to_string())
                 .collect();
-            let facts = self.tenant_facts(&tenant, addresses);
-            tenants.push(facts.map_err(|e| Failure::new(e.to_string()))?);
+            tenants.push(self.tenant_facts(&tenant, addresses)?);
         }
         Ok(StatusFacts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -90,11 +90,16 @@ impl Daemon {
         &self,
         tenant: &Arc<TenantHandle>,
         addresses: Vec<String>,
-    ) -> Result<TenantFacts, CatalogueError> {
+    ) -> Result<TenantFacts, Failure> {
+        let failed =
+            |e: &dyn std::fmt::Display| Failure::new(format!("tenant \"{}\": {e}", tenant.name()));
         let config = tenant.config();
-        let snapshots = self.catalogue().snapshots(tenant.name())?;
-        let next = self.next_due_at(tenant)?;
-        let state = self.catalogue().tenant_state(tenant.name())?;
+        let next = self.next_due_at(tenant).map_err(|e| failed(&e))?;
+        let state = self.catalogue().tenant_state(tenant.name());
+        let state = state.map_err(|e| failed(&e))?;
+        // The store knows best: an admin may have moved one away.
+        let mut snapshots = snapshot::list(tenant.home()).map_err(|e| failed(&e))?;
+        snapshots.retain(snapshot::Snapshot::is_ours);
         Ok(TenantFacts {
             name: config.name.clone(),
             port: config.port,

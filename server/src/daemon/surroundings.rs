@@ -13,7 +13,7 @@ use crate::catalogue::Reason;
 use crate::session::{
     Admitted, Dispatcher, Pipe, Request, Sessions, Surroundings, TextAnswer, TextRequest,
 };
-use crate::snapshot::SnapshotName;
+use crate::snapshot::{self, SnapshotName};
 use crate::tenant::TenantHandle;
 
 /// Hands sessions on with the configuration that is in force when they start.
@@ -89,10 +89,11 @@ impl Front {
         }))
     }
 
-    fn snapshot_names(&self, tenant: &Arc<TenantHandle>) -> Result<Vec<SnapshotName>, String> {
-        let recorded = self.daemon.catalogue().snapshots(tenant.name());
-        let recorded = recorded.map_err(|e| unusable(tenant, &e))?;
-        Ok(recorded.into_iter().map(|snapshot| snapshot.name).collect())
+    /// Oldest first. Asked of the store: an admin may have moved one away.
+    fn snapshot_names(&self, tenant: &TenantHandle) -> Result<Vec<SnapshotName>, String> {
+        let found = snapshot::list(tenant.home()).map_err(|e| unusable(tenant, &e))?;
+        let ours = found.into_iter().filter(snapshot::Snapshot::is_ours);
+        Ok(ours.map(|found| found.name).collect())
     }
 
     /// Takes one now, for a key that may push. A snapshot needs a push since the last one: without
