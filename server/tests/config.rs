@@ -150,7 +150,7 @@ fn a_key_without_from_is_accepted_with_a_warning() {
     assert!(warning.is_warning());
     assert!(
         warning.summary().ends_with(
-            ":5:17: warning: this key may come from any address; name its networks with \"from\""
+            ":5:17: this key may come from any address; name its networks with \"from\""
         ),
         "{}",
         warning.summary()

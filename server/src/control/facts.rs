@@ -69,7 +69,7 @@ pub struct SnapshotFacts {
     pub state: String,
     pub taken: String,
     pub files: u64,
-    /// Disk space of all that is in it, each inode once.
+    /// Length of all content, each inode once.
     pub size_bytes: u64,
     /// Disk space that nothing but this snapshot uses: what its removal would free.
     pub own_bytes: u64,

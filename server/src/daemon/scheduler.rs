@@ -79,11 +79,47 @@ struct Due {
     reason: Reason,
 }
 
+/// A due snapshot under way. However it ends, by a panic too, the tenant's schedule goes on.
+struct Taking {
+    daemon: Arc<Daemon>,
+    tenant: Arc<TenantHandle>,
+    went_well: bool,
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        let scheduler = self.daemon.scheduler();
+        scheduler.with(self.tenant.name(), |underway| {
+            underway.snapshot = false;
+            underway.postponed = false;
+            underway.retry_not_before = match self.went_well {
+                true => None,
+                false => Some(Instant::now() + RETRY_AFTER),
+            };
+        });
+        scheduler.wake();
+    }
+}
+
+/// The one prune run of a tenant.
+struct Pruning<'a> {
+    scheduler: &'a Scheduler,
+    tenant: &'a str,
+}
+
+impl Drop for Pruning<'_> {
+    fn drop(&mut self) {
+        self.scheduler
+            .with(self.tenant, |underway| underway.prune = false);
+    }
+}
+
 impl Daemon {
     /// Runs until the process ends.
     pub(super) async fn keep_schedule(self: Arc<Self>) {
         loop {
-            let sleep = match self.start_what_is_due() {
+            // It reads the catalogue for every tenant.
+            let sleep = match tokio::task::block_in_place(|| self.start_what_is_due()) {
                 Ok(sleep) => sleep,
                 Err(e) => {
                     error!("cannot look at the schedule: {e}");
@@ -123,19 +159,13 @@ impl Daemon {
             }
             self.scheduler()
                 .with(tenant.name(), |underway| underway.snapshot = true);
-            let daemon = Arc::clone(self);
+            let mut taking = Taking {
+                daemon: Arc::clone(self),
+                tenant,
+                went_well: false,
+            };
             tokio::spawn(async move {
-                let name = tenant.name().to_owned();
-                let went_well = daemon.take_due(&tenant, due).await;
-                daemon.scheduler().with(&name, |underway| {
-                    underway.snapshot = false;
-                    underway.postponed = false;
-                    underway.retry_not_before = match went_well {
-                        true => None,
-                        false => Some(Instant::now() + RETRY_AFTER),
-                    };
-                });
-                daemon.scheduler().wake();
+                taking.went_well = taking.daemon.take_due(&taking.tenant, due).await;
             });
         }
         Ok(sleep)
@@ -201,13 +231,12 @@ impl Daemon {
 
     /// `false`: it failed, and is to be tried again later.
     async fn take_due(self: &Arc<Self>, tenant: &Arc<TenantHandle>, due: Due) -> bool {
-        let now = Timestamp::now();
         if due.reason == Reason::Schedule && self.nothing_was_ever_pushed(tenant) {
             info!(
                 tenant = tenant.name(),
                 "a snapshot is due, but nothing has been pushed yet"
             );
-            return self.note_done(tenant.name(), now);
+            return self.note_done(tenant.name(), Timestamp::now());
         }
         let mut patience = tenant.config().snapshots.wait;
         let taken = loop {
@@ -232,8 +261,11 @@ impl Daemon {
             }
         };
         match taken {
-            Ok(_) => {
-                if due.reason == Reason::Schedule && !self.note_done(tenant.name(), now) {
+            Ok(taken) => {
+                // All times up to this one are served by it, also those that passed while it
+                // waited. The name is cut to the second, and so may be a little early.
+                let until = taken.name.time().max(due.at);
+                if due.reason == Reason::Schedule && !self.note_done(tenant.name(), until) {
                     return false;
                 }
                 self.spawn_prune(tenant);
@@ -308,9 +340,11 @@ impl Daemon {
         if !mine {
             return Err(format!("tenant \"{name}\" is being pruned already"));
         }
-        let pruned = self.prune_in_turn(tenant, steps).await;
-        self.scheduler().with(name, |u| u.prune = false);
-        pruned
+        let _pruning = Pruning {
+            scheduler: self.scheduler(),
+            tenant: name,
+        };
+        self.prune_in_turn(tenant, steps).await
     }
 
     async fn prune_in_turn(
