@@ -63,9 +63,9 @@ pub struct Limits {
     pub cache_bytes: usize,
     /// Names of users, and likewise of groups, remembered in a session.
     pub id_names: usize,
-    /// Bytes in a name, a path from the transfer root.
+    /// Bytes in a name, a path from the transfer root. Not above 65,535.
     pub name: usize,
-    /// Bytes in the target of a symlink.
+    /// Bytes in the target of a symlink. Not above 65,535.
     pub link_target: usize,
     /// Named users and groups in one ACL.
     pub acl_entries: u32,
@@ -94,6 +94,15 @@ impl Default for Limits {
             xattr_value: 128 << 20,
             xattr_set: 512 << 20,
         }
+    }
+}
+
+impl Limits {
+    /// Lengths of names and targets are kept in 16 bits.
+    pub(super) fn storable(mut self) -> Self {
+        self.name = self.name.min(usize::from(u16::MAX));
+        self.link_target = self.link_target.min(usize::from(u16::MAX));
+        self
     }
 }
 

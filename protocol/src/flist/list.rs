@@ -6,8 +6,9 @@ use super::dirs::TOP;
 use super::entry::{EntryFields, EntryRef};
 use super::name::clean;
 use super::store::Store;
-use super::{FlistFormat, ListHead, entry, order};
+use super::{FlistFormat, Limits, ListHead, entry, order};
 use crate::ProtocolError;
+use crate::error::escape;
 
 /// A list that has arrived whole. Entries have consecutive indexes in sorted order; what was
 /// dropped (a duplicate, a pruned directory) keeps its index but is not shown.
@@ -205,6 +206,7 @@ pub struct ListBuilder {
     inc_recurse: bool,
     relative: bool,
     delete_missing_args: bool,
+    limits: Limits,
     path: Vec<u8>,
 }
 
@@ -216,6 +218,7 @@ impl ListBuilder {
             inc_recurse: format.inc_recurse,
             relative: format.relative,
             delete_missing_args: format.delete_missing_args,
+            limits: format.limits.clone().storable(),
             path: Vec::new(),
         }
     }
@@ -224,6 +227,14 @@ impl ListBuilder {
     /// Errors: a name or a mode that may not be sent, a limit that is exceeded.
     pub fn push(&mut self, fields: &EntryFields<'_>) -> Result<(), ProtocolError> {
         entry::check_mode(fields.mode, self.delete_missing_args)?;
+        if fields.name.len() > self.limits.name
+            || fields.link_target.len() > self.limits.link_target
+        {
+            return Err(ProtocolError::violation(format!(
+                "\"{}\" or what it links to is too long to be sent",
+                escape(fields.name)
+            )));
+        }
         let shape = clean(fields.name, self.relative, &mut self.path)?;
         self.store.push(shape.name(&self.path), fields)?;
         Ok(())

@@ -11,11 +11,12 @@
 //! | [`SortRule::Bytes`] (27, 28) | any | name | at name and `/` |
 //!
 //! So the children of all directories are sorted in one go, by (number of the directory, class,
-//! key), and the tree is walked from the top. Each key is compared by its first eight bytes, which
-//! are kept with it, before the names are looked at. Equal keys stay in order of arrival.
+//! key), and the tree is walked from the top. Keys are sorted eight bytes at a time: those that are
+//! equal so far get their next eight, so that no comparison has to look up a name. Equal keys stay
+//! in order of arrival; they are the duplicates.
 //! Source: rsync `flist.c:f_name_cmp`, `flist.c:flist_sort_and_clean`, as observed.
 
-use std::cmp::Ordering;
+use std::ops::Range;
 
 use super::dirs::TOP;
 use super::store::{Store, flag};
@@ -46,54 +47,87 @@ struct Child {
     group: u32,
     /// Position of the entry, or number of the directory with [`BLOCK`].
     id: u32,
-    /// The first eight bytes of the key, big-endian, padded with zeros (names have no NUL).
-    prefix: u64,
+    /// Eight bytes of the key, big-endian, padded with zeros (names have no NUL).
+    piece: u64,
 }
 
 const BLOCK: u32 = 1 << 31;
 
 /// Sorts the entries, drops duplicates, and returns the positions in the order of indexes.
 pub(super) fn arrange(store: &mut Store) -> Vec<u32> {
-    let children = sorted_children(store);
+    let mut children = children(store);
+    let same = sort(store, &mut children);
     let clashes = clashes(store, &children);
     let order = walk(store, &children);
-    drop(children);
     for position in clashes {
         store.drop_entry(position);
     }
-    drop_duplicates(store, &order);
+    for range in same {
+        let entries = children[range].iter().map(|child| child.id);
+        merge(store, entries.filter(|id| id & BLOCK == 0));
+    }
     order
 }
 
-fn sorted_children(store: &Store) -> Vec<Child> {
-    let rule = store.rule;
+fn children(store: &Store) -> Vec<Child> {
     let blocks = store.dirs.count() - 1;
     let mut children = Vec::with_capacity((store.len() + blocks) as usize);
     for position in 0..store.len() {
-        let record = store.record(position);
-        let class = class_of_entry(store, position);
-        let (name, slash) = entry_key(store, position);
         children.push(Child {
-            group: record.dir << 1 | class,
+            group: store.record(position).dir << 1 | class_of_entry(store, position),
             id: position,
-            prefix: prefix(name, slash),
+            piece: piece(entry_key(store, position), 0),
         });
     }
+    let class = u32::from(store.rule == SortRule::Tree);
     for dir in TOP + 1..store.dirs.count() {
-        let class = u32::from(rule == SortRule::Tree);
         children.push(Child {
             group: store.dirs.parent(dir) << 1 | class,
             id: dir | BLOCK,
-            prefix: prefix(store.dirs.base(dir), true),
+            piece: piece((store.dirs.base(dir), true), 0),
         });
     }
-    children.sort_unstable_by(|a, b| {
-        (a.group, a.prefix)
-            .cmp(&(b.group, b.prefix))
-            .then_with(|| compare_keys(key(store, a), key(store, b)))
-            .then_with(|| a.id.cmp(&b.id))
-    });
     children
+}
+
+/// Sorts by group and key; returns where keys are equal.
+fn sort(store: &Store, children: &mut [Child]) -> Vec<Range<usize>> {
+    children.sort_unstable_by_key(|child| (child.group, child.piece));
+    let mut same = Vec::new();
+    // Ranges that are equal up to and with the piece that begins at this byte.
+    let mut tied = Vec::new();
+    push_ties(children, 0..children.len(), 0, &mut tied);
+    while let Some((range, at)) = tied.pop() {
+        let equal = &mut children[range.clone()];
+        if equal[0].piece & 0xff == 0 {
+            // The keys end within this piece.
+            equal.sort_unstable_by_key(|child| child.id);
+            same.push(range);
+            continue;
+        }
+        for child in &mut *equal {
+            child.piece = piece(key(store, child), at + 8);
+        }
+        equal.sort_unstable_by_key(|child| child.piece);
+        push_ties(children, range, at + 8, &mut tied);
+    }
+    same
+}
+
+/// Adds the runs of equal group and piece within `range`.
+fn push_ties(
+    children: &[Child],
+    range: Range<usize>,
+    at: usize,
+    tied: &mut Vec<(Range<usize>, usize)>,
+) {
+    let mut from = range.start;
+    for run in children[range].chunk_by(|a, b| (a.group, a.piece) == (b.group, b.piece)) {
+        if run.len() > 1 {
+            tied.push((from..from + run.len(), at));
+        }
+        from += run.len();
+    }
 }
 
 fn class_of_entry(store: &Store, position: u32) -> u32 {
@@ -126,27 +160,16 @@ fn key<'a>(store: &'a Store, child: &Child) -> (&'a [u8], bool) {
     }
 }
 
-fn prefix(name: &[u8], slash: bool) -> u64 {
+/// The eight bytes of a key that begin at byte `at`.
+fn piece((name, slash): (&[u8], bool), at: usize) -> u64 {
+    let rest = &name[name.len().min(at)..];
     let mut bytes = [0; 8];
-    let len = name.len().min(8);
-    bytes[..len].copy_from_slice(&name[..len]);
-    if slash && len < 8 {
+    let len = rest.len().min(8);
+    bytes[..len].copy_from_slice(&rest[..len]);
+    if slash && (at..at + 8).contains(&name.len()) {
         bytes[len] = b'/';
     }
     u64::from_be_bytes(bytes)
-}
-
-fn compare_keys(a: (&[u8], bool), b: (&[u8], bool)) -> Ordering {
-    let shared = a.0.len().min(b.0.len());
-    a.0[..shared].cmp(&b.0[..shared]).then_with(|| {
-        let next = |(name, slash): (&[u8], bool)| match name.get(shared) {
-            Some(byte) => Some(*byte),
-            None => slash.then_some(b'/'),
-        };
-        // No name has a slash in it, so one byte behind the shared part decides: two keys that
-        // go on with a slash are the same.
-        next(a).cmp(&next(b))
-    })
 }
 
 /// The tree from the top: entries as they come, blocks by descending into them.
@@ -200,35 +223,15 @@ fn clashes(store: &Store, children: &[Child]) -> Vec<u32> {
     found
 }
 
-/// Among entries of equal name the first directory stays, or else the first of them.
-fn drop_duplicates(store: &mut Store, order: &[u32]) {
-    let mut from = 0;
-    while from < order.len() {
-        let mut to = from + 1;
-        while to < order.len() && is_same_name(store, order[from], order[to]) {
-            to += 1;
-        }
-        if to - from > 1 {
-            merge(store, &order[from..to]);
-        }
-        from = to;
-    }
-}
-
-fn is_same_name(store: &Store, a: u32, b: u32) -> bool {
-    store.record(a).dir == store.record(b).dir
-        && class_of_entry(store, a) == class_of_entry(store, b)
-        && entry_key(store, a).0 == entry_key(store, b).0
-}
-
-fn merge(store: &mut Store, same: &[u32]) {
-    let kept = same
-        .iter()
-        .copied()
-        .find(|position| store.is_directory(*position))
-        .unwrap_or(same[0]);
+/// Among entries of equal name the first directory stays, or else the first of them. They come in
+/// order of arrival.
+fn merge(store: &mut Store, same: impl Iterator<Item = u32> + Clone) {
+    let first_dir = same.clone().find(|position| store.is_directory(*position));
+    let Some(kept) = first_dir.or_else(|| same.clone().next()) else {
+        return;
+    };
     let mut flags = store.record(kept).flags;
-    for &position in same {
+    for position in same {
         if position == kept {
             continue;
         }

@@ -15,6 +15,7 @@
 //! first thing wrong ends the session.
 //! Source: rsync `flist.c:recv_file_entry`, as observed.
 
+mod content;
 mod fields;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use super::{EntryRef, FileList, FlistFormat, ListHead};
 use crate::ProtocolError;
 use crate::error::escape;
 use crate::wire::{Decode, Reader};
+use content::ContentScope;
 use fields::{Link, Place, Previous, Read, Unit};
 
 /// What one call of [`FlistDecoder::decode`] got.
@@ -84,7 +86,8 @@ pub struct FlistDecoder {
 }
 
 impl FlistDecoder {
-    pub fn new(format: FlistFormat) -> Self {
+    pub fn new(mut format: FlistFormat) -> Self {
+        format.limits = format.limits.storable();
         Self {
             previous: Previous::default(),
             expect: Expect::Nothing,
@@ -430,42 +433,4 @@ enum Part {
     Fields,
     Acl(AclKind),
     Xattrs,
-}
-
-/// Before protocol 30 no flag says which directories have content: it is the arguments and what
-/// comes after them, as long as it is below the same argument.
-#[derive(Debug)]
-enum ContentScope {
-    None,
-    Everything,
-    Below(Vec<u8>),
-}
-
-impl ContentScope {
-    fn of(&mut self, path: &[u8], is_top: bool, format: &FlistFormat) -> bool {
-        if is_top {
-            *self = if !format.recurse {
-                ContentScope::None
-            } else if !format.relative || path == b"." {
-                ContentScope::Everything
-            } else {
-                ContentScope::Below(path.to_vec())
-            };
-            return true;
-        }
-        match self {
-            ContentScope::None => return false,
-            ContentScope::Everything => return true,
-            ContentScope::Below(top) => {
-                if path
-                    .strip_prefix(&top[..])
-                    .is_some_and(|rest| rest.starts_with(b"/"))
-                {
-                    return true;
-                }
-            }
-        }
-        *self = ContentScope::None;
-        false
-    }
 }

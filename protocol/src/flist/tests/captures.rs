@@ -239,7 +239,7 @@ fn device_numbers() {
         // Fifos have no number of their own; at 30 a byte is there all the same.
         (
             30,
-            format!("05 01 01 \"x\" 00 00 00 5e a5 5d 0d 80 11 00 00 00 00"),
+            "05 01 01 \"x\" 00 00 00 5e a5 5d 0d 80 11 00 00 00 00".to_owned(),
             vec![(0, 0)],
         ),
         (31, format!("{new} 80 11 00 00 00"), vec![(0, 0)]),

@@ -1,5 +1,7 @@
 //! Each rule about received lists, broken once.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::wire::Write;
 
@@ -558,4 +560,69 @@ fn content_of_directories_before_protocol_30() {
     assert_eq!(content(false, true, &tree), [false, true, true, true, true]);
     let all = [(".", true), ("a", false), ("a/b", false)];
     assert_eq!(content(true, true, &all), [true, true, true]);
+}
+
+/// What comes of bytes that end anywhere: the steps that were made, and the error if one was met.
+fn run(format: &FlistFormat, bytes: &[u8], step: usize) -> (Vec<String>, Option<String>) {
+    let mut decoder = FlistDecoder::new(format.clone());
+    decoder.begin(ListHead::first(format));
+    let (mut at, mut shown) = (0, 0);
+    let mut steps = Vec::new();
+    loop {
+        let mut reader = Reader::new(&bytes[at..shown]);
+        match decoder.decode(&mut reader) {
+            Ok(Step::End { io_error }) => {
+                steps.push(format!("end {io_error}"));
+                steps.extend(describe(&decoder.take_list()));
+                return (steps, None);
+            }
+            Ok(step) => steps.push(format!("{step:?}")),
+            Err(DecodeError::Incomplete) if shown == bytes.len() => return (steps, None),
+            Err(DecodeError::Incomplete) => {
+                assert_eq!(reader.consumed(), 0);
+                shown = (shown + step).min(bytes.len());
+            }
+            Err(DecodeError::Malformed(error)) => return (steps, Some(error.message)),
+        }
+        at += reader.consumed();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_read_or_refused_alike_however_they_are_cut(
+        number in 27u8..=32,
+        on in any::<[bool; 13]>(),
+        entries in proptest::collection::vec(
+            (proptest::sample::select(vec![0, 0x1200, 0x200, 0x2000, 2, 0x20000]), "[a-c./]{1,4}",
+             proptest::sample::select(vec![0o100644, 0o40755, 0o120777, 0o20644])), 0..4),
+        noise in proptest::collection::vec(prop_oneof![0u8..6, any::<u8>()], 0..60),
+        step in 1usize..9,
+    ) {
+        let format = FlistFormat {
+            varint_flags: on[0],
+            inc_recurse: on[1] && number >= 30,
+            owner: on[2],
+            group: on[3],
+            links: on[4],
+            devices: on[5],
+            specials: on[6],
+            hard_links: on[7],
+            atimes: on[8],
+            acls: on[9],
+            xattrs: on[10],
+            relative: on[11],
+            delete_missing_args: on[12],
+            checksum_len: on[0].then_some(2),
+            ..FlistFormat::new(version(number))
+        };
+        let mut bytes = Vec::new();
+        for (flags, name, mode) in entries {
+            bytes.extend(entry(flags, name.as_bytes(), mode));
+        }
+        bytes.extend(noise);
+        prop_assert_eq!(run(&format, &bytes, step), run(&format, &bytes, bytes.len().max(1)));
+    }
 }

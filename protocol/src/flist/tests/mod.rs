@@ -40,7 +40,8 @@ struct Feed<'a> {
     at: usize,
     shown: usize,
     /// Lengths of the pieces, over and over.
-    steps: std::iter::Cycle<std::vec::IntoIter<usize>>,
+    steps: Vec<usize>,
+    taken: usize,
 }
 
 impl<'a> Feed<'a> {
@@ -53,7 +54,8 @@ impl<'a> Feed<'a> {
             bytes,
             at: 0,
             shown: 0,
-            steps: steps.to_vec().into_iter().cycle(),
+            steps: steps.to_vec(),
+            taken: 0,
         }
     }
 
@@ -74,7 +76,9 @@ impl<'a> Feed<'a> {
                         self.shown < self.bytes.len(),
                         "the stream ends inside a unit"
                     );
-                    self.shown = (self.shown + self.steps.next().unwrap()).min(self.bytes.len());
+                    let step = self.steps[self.taken % self.steps.len()];
+                    self.taken += 1;
+                    self.shown = (self.shown + step).min(self.bytes.len());
                 }
                 Err(DecodeError::Malformed(error)) => return Err(error),
             }
