@@ -14,6 +14,10 @@ use coffre::config::{self, Config, Diagnostic};
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJb1B4RQ70eDNXR6BmEra1/LK5uQss+8YaV27VTN04eC";
 
+/// Another one.
+const ANOTHER_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBc1yeKc4KOx4czZerdgCsqDEhrrChdmvh7KAn6t03oV";
+
 fn fixtures(kind: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../fixtures/config")
@@ -146,7 +150,7 @@ fn a_key_without_from_is_accepted_with_a_warning() {
     assert!(warning.is_warning());
     assert!(
         warning.summary().ends_with(
-            ":5:17: warning: this key may come from any address; name its networks with \"from\""
+            ":5:17: this key may come from any address; name its networks with \"from\""
         ),
         "{}",
         warning.summary()
@@ -160,4 +164,73 @@ fn a_file_that_is_not_there_is_named_without_a_place() {
         render(&found),
         "/nonexistent/tenants.toml: cannot read: No such file or directory\n"
     );
+}
+
+/// Every block of TOML that a document shows, with the line it starts on.
+fn snippets(document: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut block: Option<(usize, String)> = None;
+    for (number, line) in document.lines().enumerate() {
+        match &mut block {
+            None if line == "```toml" => block = Some((number + 1, String::new())),
+            None => {}
+            Some(_) if line == "```" => found.extend(block.take()),
+            Some((_, text)) => text.extend([line, "\n"]),
+        }
+    }
+    found
+}
+
+#[test]
+fn what_the_documents_show_can_be_used_as_it_stands() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let dir = tempfile::tempdir().unwrap();
+    let etc = dir.path();
+    std::fs::create_dir(etc.join("keys")).unwrap();
+    // The files that snippets name; of a host key only the presence is checked.
+    for (name, content) in [
+        ("host_ed25519", String::new()),
+        ("web01_host_key", String::new()),
+        ("db01_host_key", String::new()),
+        ("keys/web01", format!("from=\"192.0.2.10\" {ANOTHER_KEY}\n")),
+        ("keys/db01", format!("from=\"192.0.2.20\" {ANOTHER_KEY}\n")),
+    ] {
+        std::fs::write(etc.join(name), content).unwrap();
+    }
+    let mut seen = 0;
+    for name in ["docs/config.md", "README.md"] {
+        let Ok(document) = std::fs::read_to_string(root.join(name)) else {
+            assert_eq!(name, "README.md", "docs/config.md is part of the project");
+            continue;
+        };
+        for (line, text) in snippets(&document) {
+            let path = etc.join("tenants.toml");
+            let here = format!("{}/", etc.display());
+            std::fs::write(&path, text.replace("/etc/coffre/", &here)).unwrap();
+            if let Err(found) = config::load(&path) {
+                panic!("{name}:{line}:\n{}", render(&found));
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2, "docs/config.md shows files");
+}
+
+#[test]
+fn every_key_has_a_paragraph_in_the_documents() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let document = std::fs::read_to_string(root.join("docs/config.md")).unwrap();
+    let everything =
+        std::fs::read_to_string(root.join("fixtures/config/good/everything.toml")).unwrap();
+    for line in everything.lines() {
+        let Some((key, _)) = line.split_once('=') else {
+            continue;
+        };
+        let key = key.trim();
+        if line.starts_with([' ', '#']) {
+            continue;
+        }
+        let heading = format!("\n### {key}\n");
+        assert!(document.contains(&heading), "\"{key}\" has no paragraph");
+    }
 }

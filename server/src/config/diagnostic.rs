@@ -56,24 +56,24 @@ impl Diagnostic {
         self.severity == Severity::Warning
     }
 
-    /// The first line of what `Display` prints: place and message without the source line.
+    /// Place and message on one line, for a log that has its own words for the severity.
     pub fn summary(&self) -> String {
-        let mut out = self.file.display().to_string();
-        if let Some(place) = &self.place {
-            out.push_str(&format!(":{}:{}", place.line, place.column));
+        format!("{}: {}", self.at(), self.message)
+    }
+
+    /// `file:line:column`, or the file alone.
+    pub(super) fn at(&self) -> String {
+        match &self.place {
+            Some(place) => format!("{}:{}:{}", self.file.display(), place.line, place.column),
+            None => self.file.display().to_string(),
         }
-        if self.is_warning() {
-            out.push_str(": warning");
-        }
-        out.push_str(": ");
-        out.push_str(&self.message);
-        out
     }
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.summary())?;
+        let severity = if self.is_warning() { "warning: " } else { "" };
+        write!(f, "{}: {severity}{}", self.at(), self.message)?;
         let Some(place) = &self.place else {
             return Ok(());
         };

@@ -493,12 +493,7 @@ pub(super) fn without_twins(found: &[FoundKey], problems: &Problems) -> Vec<Arc<
         match twin {
             Some(twin) => {
                 let mut problem = key.here.clone();
-                let first = twin
-                    .here
-                    .place
-                    .as_ref()
-                    .map(|p| format!("{}:{}:{}", twin.here.file.display(), p.line, p.column))
-                    .unwrap_or_default();
+                let first = twin.here.at();
                 problem.message =
                     format!("this key is listed twice for one tenant; the first is at {first}");
                 problems.push(problem);

@@ -78,6 +78,15 @@ pub fn render_duration(duration: Duration) -> String {
     out
 }
 
+/// A number of things: `1 file`, `2 files`, `1 directory`, `0 directories`.
+pub fn count(n: u64, one: &str) -> String {
+    match (n, one.strip_suffix('y')) {
+        (1, _) => format!("1 {one}"),
+        (_, Some(stem)) => format!("{n} {stem}ies"),
+        (_, None) => format!("{n} {one}s"),
+    }
+}
+
 /// A size with three digits that matter: `0 B`, `999 B`, `1.50 KiB`, `12.3 GiB`.
 pub fn render_size(bytes: u64) -> String {
     const NAMES: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -157,6 +166,13 @@ mod tests {
         ] {
             assert_eq!(render_duration(Duration::from_secs(secs)), text);
         }
+    }
+
+    #[test]
+    fn one_of_a_thing_is_singular() {
+        assert_eq!(count(1, "file"), "1 file");
+        assert_eq!(count(0, "file"), "0 files");
+        assert_eq!(count(2, "directory"), "2 directories");
     }
 
     #[test]
