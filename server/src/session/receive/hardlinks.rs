@@ -167,9 +167,9 @@ impl Receiver {
             && have.same_inode(&leader_stat)
         {
             if self.policy.itemizes_unchanged {
-                self.note(ndx, base, Some(b""), &[])?;
+                self.note(ndx, entry, base, Some(b""), &[])?;
             }
-            self.say_up_to_date(entry);
+            self.say_up_to_date(entry, ItemFlags::default());
             return Ok(());
         }
         let mut target = Target {
@@ -206,6 +206,6 @@ impl Receiver {
         if self.policy.reports_success {
             self.successes.push(ndx);
         }
-        self.note(ndx, flags, Some(leader), &extra.missing)
+        self.note(ndx, entry, flags, Some(leader), &extra.missing)
     }
 }
