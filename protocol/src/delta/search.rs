@@ -38,7 +38,8 @@ pub struct BlockSearch {
     position: u64,
     /// How far into the window no block begins.
     scanned: usize,
-    /// The sum of one block from `scanned` on, if that place is searched already.
+    /// The sum of one block from `scanned` on, if it is known; that place is searched then, once
+    /// [`Self::next`] has returned.
     rolling: Option<RollingSum>,
     /// A match behind literals that had to be answered first.
     found: Option<u32>,
@@ -98,38 +99,62 @@ impl BlockSearch {
             };
         }
         let block_len = self.sums.head().block_len as usize;
-        while let Some(block) = window.get(self.scanned..self.scanned + block_len) {
-            let rolling = match self.rolling {
-                None => RollingSum::of(block),
-                // This place has been searched: one byte on.
-                Some(mut rolling) => {
+        loop {
+            if self.rolling.is_some() {
+                if !self.slide(window, block_len) {
                     if self.scanned >= LITERAL_PIECE {
                         return self.settle_literal(self.scanned);
                     }
-                    let Some(next) = window.get(self.scanned + block_len) else {
-                        if !is_end {
-                            return Found::More;
-                        }
-                        self.rolling = None;
-                        self.scanned += 1;
-                        break;
-                    };
-                    rolling.roll(window[self.scanned], *next);
+                    if !is_end {
+                        return Found::More;
+                    }
+                    self.rolling = None;
                     self.scanned += 1;
-                    self.effort += Self::EFFORT_PER_BYTE;
-                    rolling
+                    return self.settle_tail(window);
                 }
-            };
+            } else if let Some(block) = window.get(self.scanned..self.scanned + block_len) {
+                self.rolling = Some(RollingSum::of(block));
+            } else if is_end {
+                return self.settle_tail(window);
+            } else {
+                return Found::More;
+            }
             let block = &window[self.scanned..][..block_len];
-            if let Some(index) = self.match_of(rolling.value(), block) {
+            let rolling = self.rolling.unwrap_or_default().value();
+            if let Some(index) = self.match_of(rolling, block) {
                 return self.settle_match(index);
             }
-            self.rolling = Some(rolling);
         }
-        if !is_end {
-            return Found::More;
+    }
+
+    /// From a place that is searched already, goes to the next whose rolling sum may be in the
+    /// basis. False if the end of the window or of a literal piece came first.
+    fn slide(&mut self, window: &[u8], block_len: usize) -> bool {
+        let Some(mut rolling) = self.rolling else {
+            return false;
+        };
+        let firsts = &window[self.scanned..];
+        let nexts = &firsts[block_len..];
+        let mut slid = 0;
+        let mut may_match = false;
+        for (first, next) in firsts
+            .iter()
+            .zip(nexts)
+            .take(LITERAL_PIECE.saturating_sub(self.scanned))
+        {
+            rolling.roll(*first, *next);
+            slid += 1;
+            if self.index.may_hold(rolling.value()) {
+                may_match = true;
+                break;
+            }
         }
-        self.settle_tail(window)
+        self.rolling = Some(rolling);
+        self.scanned += slid;
+        self.effort = self
+            .effort
+            .saturating_add(Self::EFFORT_PER_BYTE * slid as u64);
+        may_match
     }
 
     /// Fewer bytes than a whole block are left: only a short last block can match, at the end.
@@ -229,6 +254,10 @@ impl BlockSearch {
 
 /// The blocks of the basis by rolling sum.
 struct Index {
+    /// One bit per rolling sum, by more bits of its hash than a bucket has: most places of a file
+    /// that match nothing are told by it alone.
+    filter: Vec<u64>,
+    filter_shift: u32,
     /// The first block of each bucket, and for each block the next one in its bucket.
     first: Vec<u32>,
     next: Vec<u32>,
@@ -242,12 +271,16 @@ impl Index {
     /// Of equal blocks only one is indexed: the first, or the last if the basis is overwritten from
     /// its start. So a basis of a million blocks of zeros is no long row to walk.
     fn new(sums: &BlockSums, prefers_last: bool) -> Self {
+        const FILTER_BITS_PER_BUCKET: u32 = 3;
         let known = sums.known();
         let bits = (u64::from(known) * 2).next_power_of_two().ilog2().max(8);
+        let filter_bits = (bits + FILTER_BITS_PER_BUCKET).min(32);
         let mut index = Self {
+            filter: vec![0; 1 << (filter_bits - 6)],
+            filter_shift: 32 - filter_bits,
             first: vec![NO_BLOCK; 1 << bits],
             next: vec![NO_BLOCK; known as usize],
-            shift: 32u32.saturating_sub(bits),
+            shift: 32 - bits,
         };
         for turn in 0..known {
             let block = if prefers_last { known - 1 - turn } else { turn };
@@ -258,6 +291,8 @@ impl Index {
 
     fn enter(&mut self, block: u32, sums: &BlockSums) {
         let rolling = sums.rolling()[block as usize];
+        let bit = hash(rolling) >> self.filter_shift;
+        self.filter[(bit >> 6) as usize] |= 1 << (bit & 63);
         let mut length = 0;
         let mut tail = None;
         for other in self.bucket(rolling) {
@@ -279,6 +314,13 @@ impl Index {
         }
     }
 
+    /// Whether a block may have this rolling sum. No: certainly none has.
+    #[inline]
+    fn may_hold(&self, rolling: u32) -> bool {
+        let bit = hash(rolling) >> self.filter_shift;
+        self.filter[(bit >> 6) as usize] >> (bit & 63) & 1 == 1
+    }
+
     /// The blocks whose rolling sum may be `rolling`, in the order they were entered.
     fn bucket(&self, rolling: u32) -> impl Iterator<Item = u32> + '_ {
         let exists = |block: &u32| *block != NO_BLOCK;
@@ -289,7 +331,13 @@ impl Index {
     }
 
     fn slot(&self, rolling: u32) -> usize {
-        // The halves of a rolling sum are far from random; a multiplication spreads them.
-        (rolling.wrapping_mul(0x9e37_79b1) >> self.shift) as usize
+        (hash(rolling) >> self.shift) as usize
     }
+}
+
+/// The halves of a rolling sum are far from random; a multiplication spreads them, best into the
+/// high bits.
+#[inline]
+fn hash(rolling: u32) -> u32 {
+    rolling.wrapping_mul(0x9e37_79b1)
 }

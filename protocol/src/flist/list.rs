@@ -73,10 +73,12 @@ impl FileList {
         })
     }
 
+    /// Number of the parent directory within this list.
     pub(super) fn dir_number(&self, slot: u32) -> u32 {
-        self.store.record(self.order[slot as usize]).dir
+        self.store.parent(self.order[slot as usize])
     }
 
+    /// Path of the parent directory.
     pub(super) fn dir_of_slot(&self, slot: u32) -> &[u8] {
         self.store.dir(self.order[slot as usize])
     }

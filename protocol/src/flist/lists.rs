@@ -157,7 +157,8 @@ impl Flists {
     /// Adds a list that has arrived whole; it was begun with the head of the first list or with
     /// one from [`Self::announce`].
     /// Errors: indexes or held entries exceed their range; a list out of turn.
-    pub fn push(&mut self, list: Arc<FileList>) -> Result<(), ProtocolError> {
+    pub fn push(&mut self, list: impl Into<Arc<FileList>>) -> Result<(), ProtocolError> {
+        let list = list.into();
         let (start, len) = (list.start(), list.len());
         if start != self.next_start || (self.count > 0) != list.owner().is_some() {
             return Err(ProtocolError::violation("a file list came out of turn"));

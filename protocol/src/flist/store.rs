@@ -320,13 +320,18 @@ impl Store {
         }
     }
 
-    pub(super) fn dir(&self, position: u32) -> &[u8] {
+    /// Number of the parent directory.
+    pub(super) fn parent(&self, position: u32) -> u32 {
         let record = self.record(position);
         if record.flags & flag::DOT != 0 {
-            self.dirs.path(self.dirs.parent(record.dir))
+            self.dirs.parent(record.dir)
         } else {
-            self.dirs.path(record.dir)
+            record.dir
         }
+    }
+
+    pub(super) fn dir(&self, position: u32) -> &[u8] {
+        self.dirs.path(self.parent(position))
     }
 
     /// The parent directory as the wire name has it: for `path/.` that is `path`.

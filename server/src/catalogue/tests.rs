@@ -150,7 +150,7 @@ fn a_push_that_breaks_off_makes_dirty_until_a_later_one_ends_well() {
     let end = |id, ok| {
         catalogue
             .mark_push_ended("web01", id, at(LATER), ok)
-            .unwrap()
+            .unwrap();
     };
 
     assert!(!dirty());
@@ -269,7 +269,7 @@ fn a_damaged_catalogue_is_moved_aside_and_made_again_from_the_store() {
                 path,
                 "this is no database, and long enough not to be taken for one",
             )
-            .unwrap()
+            .unwrap();
         },
         |path| {
             // A page of the schema.

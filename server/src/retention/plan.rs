@@ -185,7 +185,7 @@ fn apply_counts(
     let hour: Bucket = |t| {
         let offset = i64::from(t.offset().seconds());
         let hour = (t.timestamp().as_second() + offset).div_euclid(3600);
-        (0, 0, i32::from(t.offset().seconds()), hour)
+        (0, 0, t.offset().seconds(), hour)
     };
     let rules: [(&'static str, u32, Option<Bucket>); 6] = [
         ("last", counts.last, None),

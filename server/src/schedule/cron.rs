@@ -6,7 +6,7 @@ use std::str::FromStr;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
+use jiff::{Timestamp, ToSpan, Zoned};
 
 use super::{latest_civil, next_civil};
 
@@ -14,9 +14,9 @@ use super::{latest_civil, next_civil};
 ///
 /// One whose hour field is `*` runs by the time line: each hour that passes, also the one that is
 /// repeated in autumn. Any other runs by the wall clock, as a time of day does: once for each
-/// time it names, also when the clock skips or repeats it. (The croner crate has a narrower idea
-/// of the latter, single values only, and would lose `30 2,14 * * *` on a spring night.)
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// time it names, also when the clock skips or repeats it, so `30 2,14 * * *` loses nothing on a
+/// spring night.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Cron {
     text: String,
     parsed: croner::Cron,
@@ -89,35 +89,67 @@ impl Cron {
 
     /// The first time after `after`.
     pub fn next(&self, after: Timestamp, time_zone: &TimeZone) -> Option<Timestamp> {
-        if self.every_hour {
-            let after = after.to_zoned(time_zone.clone());
-            let next = self.parsed.find_next_occurrence(&after, false).ok()?;
-            return Some(next.timestamp());
+        if !self.every_hour {
+            return next_civil(after, time_zone, |from| self.civil_from(from));
         }
-        next_civil(after, time_zone, |from| {
-            let found = self.parsed.find_next_occurrence(&flat(from)?, true).ok()?;
-            Some(found.datetime())
-        })
+        // Along the time line: from one change of the offset to the next.
+        let mut from = after.checked_add(1.nanosecond()).ok()?;
+        loop {
+            let offset = time_zone.to_offset(from);
+            let found = offset
+                .to_timestamp(self.civil_from(offset.to_datetime(from))?)
+                .ok()?;
+            if found < from {
+                // `from` is within the second that was found.
+                from = found.checked_add(1.second()).ok()?;
+                continue;
+            }
+            match time_zone.following(from).next() {
+                Some(change) if change.timestamp() <= found => from = change.timestamp(),
+                _ => return Some(found),
+            }
+        }
     }
 
     /// The last time that is not after `until`.
     pub fn latest(&self, until: Timestamp, time_zone: &TimeZone) -> Option<Timestamp> {
-        if self.every_hour {
-            let until = until.to_zoned(time_zone.clone());
-            let latest = self.parsed.find_previous_occurrence(&until, true).ok()?;
-            return Some(latest.timestamp());
+        if !self.every_hour {
+            return latest_civil(until, time_zone, |to| self.civil_until(to));
         }
-        latest_civil(until, time_zone, |to| {
-            let found = self
-                .parsed
-                .find_previous_occurrence(&flat(to)?, true)
+        let mut to = until;
+        loop {
+            let offset = time_zone.to_offset(to);
+            let found = offset
+                .to_timestamp(self.civil_until(offset.to_datetime(to))?)
                 .ok()?;
-            Some(found.datetime())
-        })
+            let after = to.checked_add(1.nanosecond()).ok()?;
+            match time_zone.preceding(after).next() {
+                Some(change) if found < change.timestamp() => {
+                    to = change.timestamp().checked_sub(1.nanosecond()).ok()?;
+                }
+                _ => return Some(found),
+            }
+        }
+    }
+
+    /// The first civil time not before `from`, to the second.
+    fn civil_from(&self, from: DateTime) -> Option<DateTime> {
+        let found = self.parsed.find_next_occurrence(&flat(from)?, true).ok()?;
+        Some(found.datetime())
+    }
+
+    /// The last civil time not after `to`.
+    fn civil_until(&self, to: DateTime) -> Option<DateTime> {
+        let found = self
+            .parsed
+            .find_previous_occurrence(&flat(to)?, true)
+            .ok()?;
+        Some(found.datetime())
     }
 }
 
-/// A civil time in a zone without any shifts, which is how croner takes plain civil times.
+/// A civil time in a zone without any shifts. Croner is only asked about those: near the change of
+/// a clock, what it finds may be a second on the wrong side of where it was asked to begin.
 fn flat(civil: DateTime) -> Option<Zoned> {
     civil.to_zoned(TimeZone::UTC).ok()
 }
@@ -136,6 +168,13 @@ impl FromStr for Cron {
 
     fn from_str(text: &str) -> Result<Self, BadCron> {
         Self::parse(text)
+    }
+}
+
+/// As written: the parsed form is thousands of numbers.
+impl fmt::Debug for Cron {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cron({:?})", self.text)
     }
 }
 

@@ -154,6 +154,32 @@ fn a_cron_of_every_hour_runs_by_the_time_line() {
 }
 
 #[test]
+fn an_hour_that_comes_twice_is_two_hours_to_a_cron_of_every_hour() {
+    let paris = zone("Europe/Paris");
+    let cron = policy(&[], Some("*/30 * * * *"));
+    let autumn = all(
+        &cron,
+        &paris,
+        at("2026-10-24T23:45:00Z"),
+        at("2026-10-25T02:00:00Z"),
+    );
+    assert_eq!(
+        texts(&autumn, &paris),
+        [
+            "10-25 02:00 +02:00",
+            "10-25 02:30 +02:00",
+            "10-25 02:00 +01:00",
+            "10-25 02:30 +01:00",
+            "10-25 03:00 +01:00",
+        ]
+    );
+    let latest = Cron::parse("0 * * * *")
+        .unwrap()
+        .latest(at("2026-10-25T00:59:59.9Z"), &paris);
+    assert_eq!(latest, Some(at("2026-10-25T00:00:00Z")));
+}
+
+#[test]
 fn ten_years_of_a_daily_time_are_as_many_as_their_days() {
     for name in ZONES {
         let zone = zone(name);

@@ -211,3 +211,13 @@ fn file_sum(kind: StrongKind, bytes: &[u8]) -> Vec<u8> {
     summer.update(bytes);
     summer.finish().as_bytes().to_vec()
 }
+
+#[test]
+fn encoders_and_decoders_can_move_to_another_thread() {
+    fn assert_send<T: Send>() {}
+    assert_send::<TokenDecoder>();
+    assert_send::<TokenEncoder>();
+    assert_send::<BlockSearch>();
+    assert_send::<FileSummer>();
+    assert_send::<BlockSumEncoder>();
+}

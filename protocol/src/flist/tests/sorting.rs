@@ -224,3 +224,25 @@ proptest! {
         prop_assert_eq!(sorted, by_bytes);
     }
 }
+
+/// Deletion spares what is listed: an entry `a/.` stands beside `a`, not among what is inside.
+#[test]
+fn names_of_a_directory_are_found_whatever_else_names_it() {
+    let list = list_of(
+        &format(31),
+        &["./", "a/./", "a/x", "a/b/", "/a/y", "c", "a/b/z", "a/b/z"],
+    );
+    let by_dir = NamesByDir::new(&list);
+    let names = |dir: &str| {
+        let mut names: Vec<String> = by_dir
+            .names(&list, dir.as_bytes())
+            .map(|name| String::from_utf8(name.to_vec()).unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(""), [".", "a", "c"]);
+    assert_eq!(names("a"), ["b", "x", "y"]);
+    assert_eq!(names("a/b"), ["z"]);
+    assert!(names("b").is_empty());
+}

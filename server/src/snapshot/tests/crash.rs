@@ -46,17 +46,30 @@ fn a_kill_at_any_moment_leaves_only_whole_snapshots_and_an_untouched_live() {
     }
     let before = look(&tenant.live());
     let (mut building, mut removing, mut committed) = (0, 0, 0);
-    for round in 0..25_u64 {
+    for round in 0..24_u64 {
         let mut child = start_child(&tenant.home);
-        // Moments spread over the life of the child, without a pattern.
-        std::thread::sleep(Duration::from_millis(20 + round * 37 % 150));
+        // Any moment, but near each kind of work: a little after its name has shown up.
+        let wanted = [".building-", "2026-", ".removing-"][round as usize % 3];
+        for _ in 0..20_000 {
+            let stages = tenant
+                .home
+                .join("snapshots")
+                .exists()
+                .then(|| tenant.stages());
+            if stages
+                .into_iter()
+                .flatten()
+                .any(|name| name.starts_with(wanted))
+            {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_micros(round * 3_701 % 20_000));
         child.kill().unwrap();
         child.wait().unwrap();
 
         assert_eq!(look(&tenant.live()), before, "round {round}");
-        if !tenant.home.join("snapshots").exists() {
-            continue;
-        }
         for name in tenant.stages() {
             building += u32::from(name.starts_with(".building-"));
             removing += u32::from(name.starts_with(".removing-"));
@@ -78,5 +91,8 @@ fn a_kill_at_any_moment_leaves_only_whole_snapshots_and_an_untouched_live() {
         assert_eq!(look(&tenant.live()), before, "round {round}");
     }
     eprintln!("killed while building: {building}, removing: {removing}; whole: {committed}");
-    assert!(building > 0 && committed > 0, "no kill hit the work");
+    assert!(
+        building > 0 && removing > 0 && committed > 0,
+        "no kill hit the work"
+    );
 }
