@@ -36,20 +36,29 @@ pub(super) struct LiveState {
     directories: AtomicU64,
 }
 
-/// Live trees in use by this process, by device and inode of their root.
-static IN_USE: Mutex<Vec<((u64, u64), Weak<LiveState>)>> = Mutex::new(Vec::new());
+/// Live trees in use by this process.
+static IN_USE: Mutex<Vec<InUse>> = Mutex::new(Vec::new());
+
+struct InUse {
+    /// Device and inode number of its root.
+    root: (u64, u64),
+    state: Weak<LiveState>,
+}
 
 impl LiveState {
     /// The state of this tree: that of a session that is in it already, or a new one.
     pub(super) fn of_tree(dev: u64, ino: u64) -> Arc<LiveState> {
         let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
-        in_use.retain(|(_, state)| state.strong_count() > 0);
-        let found = in_use.iter().find(|(key, _)| *key == (dev, ino));
-        if let Some(state) = found.and_then(|(_, state)| state.upgrade()) {
+        in_use.retain(|tree| tree.state.strong_count() > 0);
+        let found = in_use.iter().find(|tree| tree.root == (dev, ino));
+        if let Some(state) = found.and_then(|tree| tree.state.upgrade()) {
             return state;
         }
         let state = Arc::new(LiveState::default());
-        in_use.push(((dev, ino), Arc::downgrade(&state)));
+        in_use.push(InUse {
+            root: (dev, ino),
+            state: Arc::downgrade(&state),
+        });
         state
     }
 

@@ -17,8 +17,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, Mode, OFlags, SeekFrom, copy_file_range, ftruncate, ioctl_ficlone, linkat, makedev,
-    mknodat, seek, statat, symlinkat,
+    AtFlags, Mode, OFlags, SeekFrom, copy_file_range, ftruncate, ioctl_ficlone, makedev, mknodat,
+    readlinkat, seek, statat, symlinkat,
 };
 use rustix::io::Errno;
 
@@ -57,7 +57,7 @@ impl Dir {
     /// be made, and then nothing has changed.
     pub fn update(&self, name: &[u8], seen: &Stat, wanted: &Attributes<'_>) -> io::Result<Updated> {
         self.check(name)?;
-        self.shared.staging()?;
+        self.shared.check_writable()?;
         if seen.inode.kind == Kind::Dir {
             let inode = Inode::hold(self.fd(), name)?;
             return self.update_directory(&inode, Some(seen), wanted);
@@ -81,10 +81,7 @@ impl Dir {
         // A copy can take long, and only its coming into place needs the lock.
         drop(links);
         let mut copy = self.copy_in_staging(&inode, &is)?;
-        let errors = plan.carry_out(&Inode::hold(
-            self.shared.staging()?,
-            copy.as_str().as_bytes(),
-        )?);
+        let errors = plan.carry_out(&copy.hold()?);
         self.replace_all_names(&mut copy, name, &is)?;
         Ok(Updated {
             how: How::Replaced,
@@ -94,7 +91,7 @@ impl Dir {
 
     /// The same for the directory itself.
     pub fn update_self(&self, wanted: &Attributes<'_>) -> io::Result<Updated> {
-        self.shared.staging()?;
+        self.shared.check_writable()?;
         self.update_directory(&Inode::open(self.fd()), None, wanted)
     }
 
@@ -133,7 +130,7 @@ impl Dir {
     /// file.
     pub fn unshare_for_write(&self, name: &[u8], seen: &Stat) -> io::Result<File> {
         self.check(name)?;
-        self.shared.staging()?;
+        self.shared.check_writable()?;
         let mut links = self.shared.live_state.links_change();
         let inode = Inode::hold(self.fd(), name)?;
         let is = self.as_seen(&inode, seen)?;
@@ -235,18 +232,14 @@ impl Dir {
 
     /// Puts what is staged in the place of every live name of the inode `old`.
     fn replace_all_names(&self, copy: &mut StagedName, name: &[u8], old: &Stat) -> io::Result<()> {
-        let staging = self.shared.staging()?;
         let mut links = self.shared.live_state.links_change();
         let names = self.live_names(&mut links, name, old)?;
         let Some(((last_dir, last_name), others)) = names.split_last() else {
             return Err(Errno::STALE.into());
         };
-        let new = Stat::from(statat(staging, copy.as_str(), AtFlags::SYMLINK_NOFOLLOW)?);
+        let new = copy.hold()?.stat()?;
         for (dir, name) in others {
-            let link = self.shared.in_staging(|staging, link| {
-                linkat(staging, copy.as_str(), staging, link, AtFlags::empty())
-            })?;
-            StagedName::new(&self.shared, link).place_locked(dir, name)?;
+            copy.link()?.place_locked(dir, name)?;
         }
         copy.place_locked(last_dir, last_name)?;
         if let Some(index) = &mut *links {
@@ -262,6 +255,7 @@ impl Dir {
     /// Makes an inode in staging that is like the one given in everything.
     fn copy_in_staging(&self, inode: &Inode<'_>, is: &Stat) -> io::Result<StagedName> {
         let kind = is.inode.kind;
+        let side = self.side();
         let made = match kind {
             Kind::File => {
                 let staged = self.stage(is.inode.mode)?;
@@ -269,19 +263,25 @@ impl Dir {
                 return staged.into_staged_name();
             }
             Kind::Symlink => {
-                let target = rustix::fs::readlinkat(inode.fd(), "", Vec::new())?;
-                self.shared
-                    .in_staging(|staging, link| symlinkat(target.as_c_str(), staging, link))?
+                let target = readlinkat(inode.fd(), "", Vec::new())?;
+                StagedName::make(&self.shared, side, |staging, name| {
+                    Ok(symlinkat(target.as_c_str(), staging, name)?)
+                })?
             }
             _ => {
                 let device = makedev(is.rdev.0, is.rdev.1);
-                self.shared.in_staging(|staging, node| {
-                    mknodat(staging, node, kind.file_type(), Mode::RUSR, device)
+                StagedName::make(&self.shared, side, |staging, name| {
+                    Ok(mknodat(
+                        staging,
+                        name,
+                        kind.file_type(),
+                        Mode::RUSR,
+                        device,
+                    )?)
                 })?
             }
         };
-        let made = StagedName::new(&self.shared, made);
-        let copy = Inode::hold(self.shared.staging()?, made.as_str().as_bytes())?;
+        let copy = made.hold()?;
         copy_attributes(inode, is, &copy)?;
         Ok(made)
     }
