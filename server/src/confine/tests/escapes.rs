@@ -231,16 +231,16 @@ fn the_cache_holds_no_more_descriptors_than_its_limit() {
     let store = Store::new(Metadata::detect());
     let top = store.top();
     let open = || fs::read_dir("/proc/self/fd").unwrap().count();
-    for number in 0..500 {
+    for number in 0..200 {
         top.make_dir(format!("{number}").as_bytes(), 0o755).unwrap();
     }
-    let held: Vec<_> = (0..500)
+    let held: Vec<_> = (0..200)
         .map(|number| store.dir(&format!("{number}")))
         .collect();
     let most = open();
     drop(held);
     // Other tests open and close theirs meanwhile.
-    assert!(most - open() > 300, "{most} before, {} after", open());
+    assert!(most > open() + 100, "{most} before, {} after", open());
 }
 
 #[test]

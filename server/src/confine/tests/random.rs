@@ -187,7 +187,6 @@ fn snapshots_never_change(metadata: Metadata, steps: &[Step]) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 48,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

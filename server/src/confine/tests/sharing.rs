@@ -2,6 +2,8 @@
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::*;
 
@@ -472,7 +474,7 @@ fn two_sessions_at_once_cannot_make_a_shared_inode_look_private() {
     let snapshot = store.snapshot("snapshot");
     let as_taken = describe_tree(&snapshot);
     let mut replaced = 0;
-    for round in 0..1500 {
+    for round in 0..300 {
         let _ = fs::remove_file(store.live().join("a"));
         let _ = fs::remove_file(store.live().join("b"));
         fs::hard_link(snapshot.join("a"), store.live().join("a")).unwrap();
@@ -506,4 +508,114 @@ fn two_sessions_at_once_cannot_make_a_shared_inode_look_private() {
     }
     assert!(replaced > 0);
     assert!(store.staging_is_empty());
+}
+
+#[test]
+fn a_name_counts_once_though_its_directory_was_renamed_since_it_was_opened() {
+    let store = Store::new(Metadata::detect());
+    let top = store.top();
+    top.make_dir(b"d", 0o755).unwrap();
+    write(&store, "d", "f", b"f");
+    // Two names in live and one in the snapshot: what would come out, if one counted twice.
+    let snapshot = store.snapshot("snapshot");
+    let as_taken = describe_tree(&snapshot.join("d"));
+    top.link(b"g", &store.dir("d"), b"f", Replace::No).unwrap();
+    let held = top.open_dir(b"d").unwrap();
+    top.rename(b"d", &top, b"e").unwrap();
+    let seen = held.stat(b"f").unwrap().unwrap();
+    assert_eq!(seen.nlink, 3);
+    let wanted = Attributes {
+        mode: Some(0o600),
+        ..Attributes::default()
+    };
+    assert_eq!(
+        held.update(b"f", &seen, &wanted).unwrap().how,
+        How::Replaced
+    );
+    assert!(as_taken == describe_tree(&snapshot.join("d")));
+    let inodes = ["e/f", "g"].map(|name| inode_of(&store.live().join(name)));
+    assert_eq!(inodes[0], inodes[1]);
+}
+
+#[test]
+fn a_group_may_have_more_names_than_there_are_descriptors() {
+    let store = Store::new(Metadata::detect());
+    let top = store.top();
+    write(&store, "", "f", b"f");
+    for number in 0..30 {
+        let dir = format!("{number}");
+        top.make_dir(dir.as_bytes(), 0o755).unwrap();
+        let dir = store.dir(&dir);
+        for number in 0..50 {
+            let name = format!("{number}");
+            dir.link(name.as_bytes(), &top, b"f", Replace::No).unwrap();
+        }
+    }
+    let snapshot = store.snapshot("snapshot");
+    let as_taken = describe(&snapshot.join("29/49"));
+    let seen = top.stat(b"f").unwrap().unwrap();
+    assert_eq!(seen.nlink, 2 * 1501);
+    let wanted = Attributes {
+        mode: Some(0o600),
+        ..Attributes::default()
+    };
+    assert_eq!(top.update(b"f", &seen, &wanted).unwrap().how, How::Replaced);
+    assert_eq!(top.stat(b"f").unwrap().unwrap().nlink, 1501);
+    assert_eq!(inode_of(&snapshot.join("29/49")), seen.ino);
+    assert_eq!(as_taken, describe(&snapshot.join("29/49")));
+    assert!(store.staging_is_empty());
+}
+
+#[test]
+fn a_decision_about_sharing_and_a_change_of_names_wait_for_each_other() {
+    let store = Store::new(Metadata::detect());
+    let other = TenantRoot::open(&store.home, Metadata::detect()).unwrap();
+    let (top, elsewhere) = (store.top(), other.dir(&TenantPath::root()).unwrap());
+    let state = &top.shared.live_state;
+    let wanted = Attributes {
+        mode: Some(0o600),
+        ..Attributes::default()
+    };
+    let seen = |name: &[u8]| elsewhere.stat(name).unwrap().unwrap();
+    let staged = |name: &[u8]| {
+        elsewhere
+            .stage(0o644)?
+            .publish(&elsewhere, name, Replace::Yes)
+    };
+    // While names change, nobody decides; while somebody decides, no name changes.
+    let decisions: [&(dyn Fn() -> std::io::Result<()> + Sync); 2] = [
+        &|| elsewhere.update(b"a", &seen(b"a"), &wanted).map(drop),
+        &|| elsewhere.unshare_for_write(b"b", &seen(b"b")).map(drop),
+    ];
+    let changes: [&(dyn Fn() -> std::io::Result<()> + Sync); 5] = [
+        &|| elsewhere.link(b"c", &elsewhere, b"a", Replace::No),
+        &|| elsewhere.link(b"c", &elsewhere, b"a", Replace::Yes),
+        &|| elsewhere.rename(b"c", &elsewhere, b"d"),
+        &|| elsewhere.remove_file(b"d"),
+        &|| staged(b"a"),
+    ];
+    write(&store, "", "a", b"a");
+    write(&store, "", "b", b"b");
+    for (number, decision) in decisions.iter().enumerate() {
+        assert!(waits(state.names_change(), decision), "decision {number}");
+    }
+    for (number, change) in changes.iter().enumerate() {
+        assert!(waits(state.links_change(), change), "change {number}");
+    }
+}
+
+/// Whether the work goes on only when the lock is let go.
+fn waits<L>(lock: L, work: &(dyn Fn() -> std::io::Result<()> + Sync)) -> bool {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            work().unwrap();
+            done.store(true, Ordering::SeqCst);
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        let waited = !done.load(Ordering::SeqCst);
+        drop(lock);
+        thread.join().unwrap();
+        waited
+    })
 }
