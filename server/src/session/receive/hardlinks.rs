@@ -166,10 +166,16 @@ impl Receiver {
             && let Ok(Some(leader_stat)) = from.stat(&leader_name)
             && have.same_inode(&leader_stat)
         {
-            if self.policy.itemizes_unchanged {
-                self.note(ndx, entry, base, Some(b""), &[])?;
-            }
-            self.say_up_to_date(entry, ItemFlags::default());
+            // The leader's attributes may still wait for xattr values; then they differ here too.
+            let extra = match self.extra(entry, target) {
+                Ok(extra) => extra,
+                Err(error) => {
+                    return self.entry_failed("failed to read attributes of", entry, &error);
+                }
+            };
+            let flags = decide::report(&self.policy, entry, Some(have), &extra, base);
+            self.note(ndx, entry, flags, Some(b""), &extra.missing)?;
+            self.say_up_to_date(entry, flags);
             return Ok(());
         }
         let mut target = Target {

@@ -125,10 +125,11 @@ impl Receiver {
         self.leader_done(ndx, entry)
     }
 
+    /// With `-vv` and no itemised output the server itself names what needed no transfer.
     pub(super) fn say_up_to_date(&mut self, entry: &EntryRef<'_>, flags: ItemFlags) {
-        if self.policy.info.name_unchanged && !flags.is_significant() {
-            self.out
-                .raw_text(MessageKind::Info, [&path_of(entry)[..], b" is uptodate"].concat());
+        if self.policy.info.name_unchanged {
+            let word: &[u8] = if flags.is_significant() { b"" } else { b" is uptodate" };
+            self.out.raw_text(MessageKind::Info, [&path_of(entry)[..], word].concat());
         }
     }
 
