@@ -1,4 +1,189 @@
-//! owned elsewhere
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! The command line: a file per verb.
+//!
+//! A verb takes its arguments, prints facts on stdout and everything else on stderr, and answers
+//! with an [`Exit`]. `--json` replaces the text on stdout by the facts themselves.
+
+mod ask;
+mod check_config;
+mod prune;
+mod reload;
+mod serve;
+mod snapshot;
+mod snapshots;
+mod status;
+mod table;
+mod tenants;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use crate::config::units::count;
+use crate::config::{self, Config, Diagnostic};
+
+/// How a verb ended. Scripts know these numbers; clap ends with 2 when it cannot make sense of the
+/// arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Done,
+    Failed,
+    /// `EX_CONFIG` of sysexits.h.
+    Config,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Config => 78,
+        })
+    }
+}
+
+/// A backup receiver: clients push with stock `rsync -e ssh`, and find their history in dated
+/// snapshots.
+#[derive(Debug, Parser)]
+#[command(name = "coffre", version, max_term_width = 100)]
+struct Arguments {
+    /// The configuration.
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "FILE",
+        default_value = "/etc/coffre/tenants.toml"
+    )]
+    config: PathBuf,
+    /// Print facts as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the server in the foreground.
+    ///
+    /// SIGHUP, or `coffre reload`, applies a changed configuration. SIGTERM stops: running
+    /// sessions get half a minute to end, a second signal ends them at once.
+    Serve,
+    /// Check the configuration, and say everything that is wrong with it.
+    CheckConfig,
+    /// Make the running server apply its changed configuration.
+    Reload,
+    /// Show what the running server does.
+    Status,
+    /// List the tenants.
+    Tenants,
+    /// Take a snapshot now, and print its name.
+    Snapshot { tenant: String },
+    /// List the snapshots of a tenant: name, state, files, size, own size, age.
+    ///
+    /// The size is that of everything in it, the own size what only this snapshot holds: what its
+    /// removal would free.
+    Snapshots { tenant: String },
+    /// Remove the snapshots that the keep rules let go.
+    Prune {
+        /// Only this tenant; else all of them.
+        tenant: Option<String>,
+        /// Print the plan and remove nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// What every verb is told.
+#[derive(Debug)]
+struct Context {
+    config: PathBuf,
+    json: bool,
+}
+
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let context = Context {
+        config: arguments.config,
+        json: arguments.json,
+    };
+    match arguments.verb {
+        Verb::Serve => serve::run(&context),
+        Verb::CheckConfig => check_config::run(&context),
+        Verb::Reload => reload::run(&context),
+        Verb::Status => status::run(&context),
+        Verb::Tenants => tenants::run(&context),
+        Verb::Snapshot { tenant } => snapshot::run(&context, &tenant),
+        Verb::Snapshots { tenant } => snapshots::run(&context, &tenant),
+        Verb::Prune { tenant, dry_run } => prune::run(&context, tenant, dry_run),
+    }
+    .into()
+}
+
+impl Context {
+    /// Loads the configuration for a verb that is about something else: warnings are not repeated.
+    fn load(&self) -> Result<Config, Exit> {
+        match config::load(&self.config) {
+            Ok((config, _)) => Ok(config),
+            Err(found) => {
+                complain(&found);
+                Err(Exit::Config)
+            }
+        }
+    }
+}
+
+/// Prints diagnostics, and how many there are.
+fn complain(found: &[Diagnostic]) {
+    for diagnostic in found {
+        eprintln!("{diagnostic}");
+    }
+    let errors = found.iter().filter(|d| !d.is_warning()).count();
+    if errors > 1 {
+        eprintln!("{}", count(errors as u64, "error"));
+    }
+}
+
+/// Prints an error of a verb.
+fn fail(message: impl std::fmt::Display) -> Exit {
+    eprintln!("coffre: {message}");
+    Exit::Failed
+}
+
+/// Prints on stdout. A reader that has gone away, as in `coffre snapshots web01 | head`, is no
+/// error worth a word.
+fn print(text: &str) -> Exit {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => Exit::Done,
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(e) => fail(format_args!("cannot print: {}", config::reason(&e))),
+    }
+}
+
+fn print_json(facts: &impl Serialize) -> Exit {
+    match serde_json::to_string_pretty(facts) {
+        Ok(text) => print(&format!("{text}\n")),
+        Err(e) => fail(format_args!("cannot print: {e}")),
+    }
+}
+
+/// A tenant must be in the configuration; the words are the same wherever it is missing.
+fn unknown_tenant(name: &str, config: &Path) -> String {
+    format!(
+        "there is no tenant \"{name}\" in {}; `coffre tenants` lists them",
+        config.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Arguments::command().debug_assert();
+    }
 }

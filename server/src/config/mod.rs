@@ -3,11 +3,121 @@
 //! [`load`] reads the file and everything it names (`authorized_keys`), and gives either a
 //! [`Config`] in which every value has been checked and every default applied, with warnings, or
 //! all the problems at once, each with the place it was found at.
+//!
+//! [`server`] and [`tenant`] read the two kinds of table, [`keys`] and [`policy`] the larger values
+//! in them. A new key is a line in one of these, a file in each of `fixtures/config/{good,bad}`,
+//! and a paragraph in `docs/config.md`.
 
+mod diagnostic;
+mod keys;
+mod policy;
+mod raw;
+mod server;
+mod tenant;
+pub mod units;
+
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use toml::de::DeTable;
+
+pub(crate) use diagnostic::reason;
+pub use diagnostic::{Diagnostic, Place, Severity};
+
+use diagnostic::{Problems, Source};
+use raw::{Document, Table};
+use tenant::Draft;
+
+/// Reads and checks a configuration and the files it names.
+///
+/// With the configuration come its warnings; without it, everything that was found, warnings
+/// included. Both are sorted by place.
+pub fn load(path: &Path) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let source = Source::read(path).map_err(|problem| vec![*problem])?;
+    let problems = Problems::default();
+    let config = check(path, &source, &problems);
+    let found = problems.into_sorted(path);
+    match config {
+        Some(config) if found.iter().all(Diagnostic::is_warning) => Ok((config, found)),
+        _ => Err(found),
+    }
+}
+
+/// `None`: at least one error was reported.
+fn check(path: &Path, source: &Source, problems: &Problems) -> Option<Config> {
+    let doc = Document { source, problems };
+    let (root, syntax_errors) = DeTable::parse_recoverable(&source.text);
+    if !syntax_errors.is_empty() {
+        // What follows from a syntax error is noise: the values are those of the parser's guess.
+        for error in syntax_errors {
+            let end = source.text.len();
+            doc.error(&error.span().unwrap_or(end..end), error.message());
+        }
+        return None;
+    }
+
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let root = Table::root(doc, &root);
+    root.check_keys(&["server", "defaults", "tenants"], &[]);
+    let sub_table = |name: &str, what: &str| root.item(name)?.table(what, "a table");
+
+    let server = match root.item("server") {
+        None => server::read(doc, None, directory),
+        Some(item) => item
+            .table("[server]", "a table")
+            .and_then(|table| server::read(doc, Some(table), directory)),
+    };
+    let defaults = sub_table("defaults", "[defaults]")
+        .map(|table| Draft::read(&table, directory))
+        .unwrap_or_else(Draft::empty);
+
+    let mut tenants: BTreeMap<String, Arc<Tenant>> = BTreeMap::new();
+    let mut ports: BTreeMap<u16, String> = BTreeMap::new();
+    let mut items: Vec<_> = sub_table("tenants", "[tenants]")
+        .iter()
+        .flat_map(Table::items)
+        .collect();
+    // In the order they were written, so that the second use of a port is the one reported.
+    items.sort_by_key(|item| item.key_span.start);
+    if items.is_empty() {
+        doc.warning(
+            &(source.text.len()..source.text.len()),
+            "there are no tenants, so nobody is served; add one as [tenants.web01]",
+        );
+    }
+    for item in items {
+        let name = item.name.as_str();
+        if let Err(why) = tenant::check_name(name) {
+            doc.error(&item.key_span, why);
+        }
+        let Some(table) = item.table(&format!("tenant \"{name}\""), "a table") else {
+            continue;
+        };
+        let draft = Draft::read(&table, directory).over(&defaults);
+        if let Some((port, at)) = draft.port().filter(|(port, _)| *port != 0) {
+            match ports.get(&port) {
+                None => {
+                    ports.insert(port, name.to_owned());
+                }
+                Some(other) => doc.error(
+                    &at,
+                    format!("port {port} is that of tenant \"{other}\" already, and tenant \"{name}\" needs its own"),
+                ),
+            }
+        }
+        if let Some(tenant) = draft.finish(name, &item.key_span, doc, problems) {
+            tenants.insert(name.to_owned(), Arc::new(tenant));
+        }
+    }
+    Some(Config {
+        path: path.to_owned(),
+        server: server?,
+        tenants: tenants.into_values().collect(),
+    })
+}
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -67,6 +177,7 @@ pub enum LandlockPolicy {
 pub struct Tenant {
     /// Also the name of its directory in the store.
     pub name: String,
+    /// 0: a free one, chosen at start.
     pub port: u16,
     /// Login names that push into the live tree.
     pub logins: Vec<String>,

@@ -5,11 +5,15 @@
 //! rsync sessions run on a thread of their own, confined to the tenant's root before the first
 //! byte of the client is parsed.
 
+mod dispatch;
 pub mod pipe;
+mod push;
+mod receive;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use dispatch::{Dispatcher, Surroundings, TextAnswer, TextRequest};
 pub use pipe::Pipe;
 
 use crate::config::Rights;

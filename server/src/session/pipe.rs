@@ -186,10 +186,19 @@ impl Pipe {
         Some(data)
     }
 
+    /// Whether input is there to be taken.
+    pub fn has_input(&self) -> bool {
+        !self.lock().input.is_empty()
+    }
+
     /// Queues output; never waits.
     pub fn send(&self, output: Output) {
         let mut state = self.lock();
-        if state.exited || state.disconnected {
+        if state.exited {
+            return;
+        }
+        if state.disconnected {
+            state.exited |= matches!(output, Output::Exit(_));
             return;
         }
         match &output {

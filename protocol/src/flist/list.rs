@@ -1,0 +1,248 @@
+//! One whole file list: its entries by index.
+
+use std::collections::HashSet;
+
+use super::dirs::TOP;
+use super::entry::{EntryFields, EntryRef};
+use super::name::clean;
+use super::store::Store;
+use super::{FlistFormat, Limits, ListHead, entry, order};
+use crate::ProtocolError;
+use crate::error::escape;
+
+/// A list that has arrived whole. Entries have consecutive indexes in sorted order; what was
+/// dropped (a duplicate, a pruned directory) keeps its index but is not shown.
+#[derive(Debug)]
+pub struct FileList {
+    store: Store,
+    /// Position in the store by index.
+    order: Vec<u32>,
+    start: u32,
+    owner: Option<u32>,
+}
+
+impl FileList {
+    /// Sorts and numbers what has arrived.
+    pub(super) fn arrange(mut store: Store, head: &ListHead, inc_recurse: bool) -> Self {
+        let order = order::arrange(&mut store);
+        store.freeze();
+        let mut list = Self {
+            store,
+            order,
+            start: head.start,
+            owner: head.owner_number(),
+        };
+        if !inc_recurse {
+            list.dissolve_single_links();
+        }
+        list
+    }
+
+    /// The index of the first slot.
+    pub fn start(&self) -> u32 {
+        self.start
+    }
+
+    /// Slots, with those that are not shown.
+    pub fn len(&self) -> u32 {
+        self.order.len() as u32
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// With incremental recursion: the number of the directory whose content this is; `None` for
+    /// the first list.
+    pub fn owner(&self) -> Option<u32> {
+        self.owner
+    }
+
+    /// The entry with this index. `None` when the index is not of this list or was dropped.
+    pub fn entry(&self, ndx: u32) -> Option<EntryRef<'_>> {
+        let slot = ndx.checked_sub(self.start)?;
+        self.slot(slot)
+    }
+
+    /// Counted from 0 instead of [`Self::start`].
+    pub fn slot(&self, slot: u32) -> Option<EntryRef<'_>> {
+        let position = *self.order.get(slot as usize)?;
+        (!self.store.is_dropped(position)).then_some(EntryRef {
+            store: &self.store,
+            position,
+        })
+    }
+
+    /// Number of the parent directory within this list.
+    pub(super) fn dir_number(&self, slot: u32) -> u32 {
+        self.store.parent(self.order[slot as usize])
+    }
+
+    /// Path of the parent directory.
+    pub(super) fn dir_of_slot(&self, slot: u32) -> &[u8] {
+        self.store.dir(self.order[slot as usize])
+    }
+
+    /// Entries with their indexes, in the order of these.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u32, EntryRef<'_>)> {
+        (0..self.len()).filter_map(|slot| Some((self.start + slot, self.slot(slot)?)))
+    }
+
+    /// Entries as they came, dropped ones too: what a sender sends and numbers hard links by.
+    pub fn arrivals(&self) -> impl Iterator<Item = EntryRef<'_>> {
+        (0..self.store.len()).map(|position| EntryRef {
+            store: &self.store,
+            position,
+        })
+    }
+
+    /// For each index the place in order of arrival, of dropped entries too. A sender that keeps
+    /// something beside its entries finds it by this.
+    pub fn positions(&self) -> impl Iterator<Item = u32> {
+        self.order.iter().copied()
+    }
+
+    /// Slots of all directories, dropped or not, in the order of indexes.
+    pub(super) fn directory_slots(&self) -> impl Iterator<Item = u32> {
+        (0..self.len()).filter(|slot| self.store.is_directory(self.order[*slot as usize]))
+    }
+
+    /// Only these slots, as a list from index 0.
+    pub(super) fn select(&self, slots: &[u32]) -> FileList {
+        let positions: Vec<u32> = slots
+            .iter()
+            .map(|slot| self.order[*slot as usize])
+            .collect();
+        FileList {
+            store: self.store.select(&positions),
+            order: (0..positions.len() as u32).collect(),
+            start: 0,
+            owner: self.owner,
+        }
+    }
+
+    /// `-m`: drops every directory below which nothing but directories is left. A directory that
+    /// `keep` wants (path, is a directory: always true) stays with its parents, and so does `.`.
+    pub fn prune_empty_dirs(&mut self, keep: impl Fn(&[u8], bool) -> bool) {
+        self.store.dirs.index();
+        let dirs = &self.store.dirs;
+        let mut needed = vec![false; dirs.count() as usize];
+        let mut need = |mut dir: u32| {
+            while !std::mem::replace(&mut needed[dir as usize], true) && dir != TOP {
+                dir = dirs.parent(dir);
+            }
+        };
+        let mut path = Vec::new();
+        let mut kept = HashSet::new();
+        for &position in &self.order {
+            let entry = EntryRef {
+                store: &self.store,
+                position,
+            };
+            if self.store.is_dropped(position) {
+                continue;
+            }
+            if !entry.is_dir() {
+                need(self.store.record(position).dir);
+            } else if entry.is_root() || keep(entry.path(&mut path), true) {
+                kept.insert(position);
+                need(self.store.record(position).dir);
+            }
+        }
+        let mut pruned = Vec::new();
+        for &position in &self.order {
+            if !self.store.is_directory(position) || kept.contains(&position) {
+                continue;
+            }
+            let is_needed = self
+                .store
+                .own_dir(position)
+                .is_some_and(|dir| needed[dir as usize]);
+            if !is_needed {
+                pruned.push(position);
+            }
+        }
+        for position in pruned {
+            self.store.drop_entry(position);
+        }
+        self.store.dirs.freeze();
+    }
+
+    /// A group of one is no hard link. Only to be asked when all members have arrived.
+    fn dissolve_single_links(&mut self) {
+        let shown = |list: &Self, position: &u32| !list.store.is_dropped(*position);
+        let mut groups: Vec<u32> = self
+            .order
+            .iter()
+            .filter(|position| shown(self, position))
+            .filter_map(|position| self.store.link_group(*position))
+            .collect();
+        groups.sort_unstable();
+        let is_single = |group: &u32| {
+            let from = groups.partition_point(|other| other < group);
+            groups.get(from + 1) != Some(group)
+        };
+        for position in 0..self.store.len() {
+            if self
+                .store
+                .link_group(position)
+                .is_some_and(|group| is_single(&group))
+            {
+                self.store.set_link_group(position, None);
+            }
+        }
+    }
+
+    /// Bytes of memory it takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.store.bytes() + self.order.capacity() * size_of::<u32>()
+    }
+}
+
+/// Makes a list from entries that are at hand, as a sender does: it sends them in this order and
+/// then needs the same indexes as the receiver.
+#[derive(Debug)]
+pub struct ListBuilder {
+    store: Store,
+    head: ListHead,
+    inc_recurse: bool,
+    relative: bool,
+    delete_missing_args: bool,
+    limits: Limits,
+    path: Vec<u8>,
+}
+
+impl ListBuilder {
+    pub fn new(format: &FlistFormat, head: ListHead) -> Self {
+        Self {
+            store: Store::new(format),
+            head,
+            inc_recurse: format.inc_recurse,
+            relative: format.relative,
+            delete_missing_args: format.delete_missing_args,
+            limits: format.limits.clone().storable(),
+            path: Vec::new(),
+        }
+    }
+
+    /// Adds the next entry in order of transmission.
+    /// Errors: a name or a mode that may not be sent, a limit that is exceeded.
+    pub fn push(&mut self, fields: &EntryFields<'_>) -> Result<(), ProtocolError> {
+        entry::check_mode(fields.mode, self.delete_missing_args)?;
+        if fields.name.len() > self.limits.name
+            || fields.link_target.len() > self.limits.link_target
+        {
+            return Err(ProtocolError::violation(format!(
+                "\"{}\" or what it links to is too long to be sent",
+                escape(fields.name)
+            )));
+        }
+        let shape = clean(fields.name, self.relative, &mut self.path)?;
+        self.store.push(shape.name(&self.path), fields)?;
+        Ok(())
+    }
+
+    pub fn finish(self) -> FileList {
+        FileList::arrange(self.store, &self.head, self.inc_recurse)
+    }
+}

@@ -1,0 +1,82 @@
+//! What is understood and not done, and how a refusal is printed.
+//!
+//! An option that would change what ends up on disk is never dropped silently: either the engine
+//! performs it, or its row here makes the server say so before the first byte of the protocol.
+
+use super::*;
+
+type Asked = fn(&ServerOptions) -> bool;
+
+/// Not performed yet. To perform an option, teach the engine and delete its row.
+const NOT_YET: &[(&str, Asked)] = &[
+    ("--sender", |o| o.role == Role::Sender),
+    ("--iconv", |o| o.iconv.is_some()),
+    ("--files-from", |o| {
+        matches!(o.files_from, FilesFrom::Server { .. })
+    }),
+    ("--fuzzy", |o| o.fuzzy != Fuzzy::No),
+    ("--compare-dest", |o| has(o, AlternateKind::Compare)),
+    ("--copy-dest", |o| has(o, AlternateKind::Copy)),
+    ("--link-dest", |o| has(o, AlternateKind::Link)),
+    ("--append", |o| o.append != Append::No),
+    ("--inplace", |o| o.inplace),
+    ("--delay-updates", |o| o.delay_updates),
+    ("--partial-dir", |o| o.partial_dir.is_some()),
+    ("--temp-dir", |o| o.temp_dir.is_some()),
+    ("--only-write-batch", |o| o.only_write_batch),
+    ("--crtimes", |o| o.crtimes),
+    ("--backup", |o| o.backup),
+    ("--keep-dirlinks", |o| o.keep_dirlinks),
+    ("--munge-links", |o| o.munge_links),
+    ("--usermap", |o| !o.usermap.is_empty()),
+    ("--groupmap", |o| !o.groupmap.is_empty()),
+];
+
+/// Dangerous here, whatever the engine learns.
+const NEVER: &[(&str, Asked, &str)] = &[
+    (
+        "--write-devices",
+        |o| o.write_devices,
+        "it writes into devices of the server",
+    ),
+    (
+        "--copy-devices",
+        |o| o.copy_devices,
+        "it reads the content of devices of the server",
+    ),
+];
+
+fn has(options: &ServerOptions, kind: AlternateKind) -> bool {
+    options.alternates.as_ref().is_some_and(|a| a.kind == kind)
+}
+
+impl ServerOptions {
+    /// The first thing asked for that this server does not do; exit 4. The daemon protocol and
+    /// options that name files of the server never get this far: parsing refuses them.
+    pub fn refusal(&self) -> Option<ProtocolError> {
+        let never = NEVER.iter().find(|(_, asked, _)| asked(self));
+        let not_yet = NOT_YET.iter().find(|(_, asked)| asked(self));
+        let text = match (never, not_yet) {
+            (Some((option, _, reason)), _) => format!("this server refuses {option}: {reason}"),
+            (None, Some(("--sender", _))) => {
+                "this server does not send files over rsync yet".to_owned()
+            }
+            (None, Some((option, _))) => format!(
+                "this server does not support {option} yet; remove it from the client's command"
+            ),
+            (None, None) => return None,
+        };
+        Some(ProtocolError::unsupported(text))
+    }
+}
+
+/// The two lines on stderr of a server that ends before its first byte of protocol. Scripts look
+/// for `rsync error: … (code N)`.
+pub fn render_usage_error(error: &ProtocolError) -> String {
+    format!(
+        "rsync: {error}\nrsync error: {} (code {}) [server=coffre {}]\n",
+        error.exit.text(),
+        error.exit.code(),
+        env!("CARGO_PKG_VERSION")
+    )
+}

@@ -1,0 +1,122 @@
+//! `coffre status`
+
+use jiff::Timestamp;
+
+use super::ask::{ask, misunderstood};
+use super::table::{Align, render};
+use super::{Context, Exit, print, print_json};
+use crate::config::units::render_duration;
+use crate::control::facts::{PushFacts, PushState, StatusFacts, TenantFacts};
+use crate::control::{Answer, Request};
+
+pub(super) fn run(context: &Context) -> Exit {
+    let config = match context.load() {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let facts = match ask(context, &config, &Request::Status) {
+        Ok(Answer::Status(facts)) => facts,
+        Ok(_) => return misunderstood(),
+        Err(exit) => return exit,
+    };
+    if context.json {
+        return print_json(&facts);
+    }
+    print(&text(&facts, Timestamp::now()))
+}
+
+fn text(facts: &StatusFacts, now: Timestamp) -> String {
+    let mut out = format!(
+        "coffre {} (process {}), up {}\nstorage   {}\nmetadata  {}\n{}\n",
+        facts.version,
+        facts.pid,
+        age(&facts.started, now),
+        facts.storage,
+        facts.metadata,
+        facts.landlock.replacen("landlock:", "landlock ", 1),
+    );
+    if facts.tenants.is_empty() {
+        return out;
+    }
+    out.push('\n');
+    out.push_str(&tenant_table(&facts.tenants, now));
+    out
+}
+
+fn tenant_table(tenants: &[TenantFacts], now: Timestamp) -> String {
+    let columns = [
+        ("TENANT", Align::Left),
+        ("PORT", Align::Right),
+        ("SESSIONS", Align::Right),
+        ("LAST PUSH", Align::Left),
+        ("SNAPSHOTS", Align::Right),
+        ("LATEST", Align::Left),
+        ("NEXT", Align::Left),
+    ];
+    let rows: Vec<Vec<String>> = tenants
+        .iter()
+        .map(|tenant| {
+            vec![
+                tenant.name.clone(),
+                port(tenant),
+                tenant.sessions.to_string(),
+                last_push(tenant.last_push.as_ref(), now),
+                tenant.snapshots.to_string(),
+                tenant.latest_snapshot.clone().unwrap_or("none".to_owned()),
+                next_snapshot(tenant, now),
+            ]
+        })
+        .collect();
+    render(&columns, &rows)
+}
+
+/// The port that is listened on, where the configured one is 0.
+fn port(tenant: &TenantFacts) -> String {
+    let bound = tenant
+        .addresses
+        .first()
+        .and_then(|address| address.rsplit(':').next());
+    match bound {
+        Some(bound) if tenant.port == 0 => bound.to_owned(),
+        _ => tenant.port.to_string(),
+    }
+}
+
+fn last_push(push: Option<&PushFacts>, now: Timestamp) -> String {
+    let Some(push) = push else {
+        return "never".to_owned();
+    };
+    let when = age(push.ended.as_ref().unwrap_or(&push.started), now);
+    match push.state {
+        PushState::Running => format!("running for {when}"),
+        PushState::EndedWell => format!("{when} ago"),
+        PushState::BrokeOff => format!("broke off {when} ago"),
+    }
+}
+
+fn next_snapshot(tenant: &TenantFacts, now: Timestamp) -> String {
+    if tenant.snapshot_waits {
+        return "waits for sessions".to_owned();
+    }
+    match tenant.next_snapshot.as_deref().map(str::parse::<Timestamp>) {
+        None if tenant.after_push => "after a push".to_owned(),
+        None => "on request".to_owned(),
+        Some(Ok(at)) if at > now => format!(
+            "in {}",
+            render_duration(at.duration_since(now).unsigned_abs())
+        ),
+        Some(_) => "now".to_owned(),
+    }
+}
+
+/// How long ago a time was; a clock set back makes it nothing rather than a negative.
+pub(super) fn age(time: &str, now: Timestamp) -> String {
+    match time.parse::<Timestamp>() {
+        Ok(time) => {
+            let elapsed = now.duration_since(time);
+            let elapsed = elapsed.max(jiff::SignedDuration::ZERO).unsigned_abs();
+            render_duration(elapsed)
+        }
+        Err(_) => time.to_owned(),
+    }
+}

@@ -1,0 +1,260 @@
+//! An inode that is held by a descriptor, and what can be set on it through that.
+//!
+//! A file that we write is held open. Everything else is held by `O_PATH`: that neither opens a
+//! device nor waits for a fifo's other end nor needs permissions of the entry, and what is done
+//! through it is done to this very inode, whatever its name stands for by then. `fchmod` and the
+//! `f*xattr` calls refuse such a descriptor; they go through `/proc/self/fd/N`, whose last step
+//! jumps to the inode (also to a symbolic link) without looking any name up.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat,
+    chownat, fchmod, fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr, fstat, futimens,
+    getxattr, lgetxattr, listxattr, llistxattr, openat, removexattr, setxattr, utimensat,
+};
+
+use super::stat::{FileTime, Stat};
+
+/// See the module's story.
+pub(super) struct Inode<'a> {
+    fd: Holder<'a>,
+}
+
+enum Holder<'a> {
+    /// Open for reading or writing.
+    Open(BorrowedFd<'a>),
+    /// `O_PATH`, with its name below `/proc`.
+    PathOnly(OwnedFd, String),
+}
+
+impl<'a> Inode<'a> {
+    pub(super) fn open(fd: BorrowedFd<'a>) -> Self {
+        Self {
+            fd: Holder::Open(fd),
+        }
+    }
+
+    /// Holds the entry `name` of `dir`, not following it. `name` has been checked.
+    pub(super) fn hold(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Inode<'static>> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = openat(dir, name, flags, Mode::empty())?;
+        let through = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        Ok(Inode {
+            fd: Holder::PathOnly(fd, through),
+        })
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        match &self.fd {
+            Holder::Open(fd) => *fd,
+            Holder::PathOnly(fd, _) => fd.as_fd(),
+        }
+    }
+
+    /// Opens the inode itself; for regular files only, since opening a device acts on it.
+    pub(super) fn reopen(&self, flags: OFlags) -> io::Result<OwnedFd> {
+        let through = match &self.fd {
+            Holder::Open(fd) => &format!("/proc/self/fd/{}", fd.as_raw_fd()),
+            Holder::PathOnly(_, through) => through,
+        };
+        Ok(openat(
+            CWD,
+            through.as_str(),
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?)
+    }
+
+    /// What the inode itself says.
+    pub(super) fn stat(&self) -> io::Result<Stat> {
+        Ok(Stat::from(fstat(self.fd())?))
+    }
+
+    pub(super) fn set_owner(&self, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+        let uid = uid.map(Uid::from_raw);
+        let gid = gid.map(Gid::from_raw);
+        match &self.fd {
+            Holder::Open(fd) => fchown(fd, uid, gid)?,
+            Holder::PathOnly(fd, _) => chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        let mode = Mode::from_raw_mode(mode);
+        match &self.fd {
+            Holder::Open(fd) => fchmod(fd, mode)?,
+            Holder::PathOnly(_, through) => {
+                chmodat(CWD, through.as_str(), mode, AtFlags::empty())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the times that are given. A time that the file system cut to what it can hold is an
+    /// error: the kernel says nothing then. Looked for outside 1970 to 2038, which all hold.
+    pub(super) fn set_times(
+        &self,
+        mtime: Option<FileTime>,
+        atime: Option<FileTime>,
+    ) -> io::Result<()> {
+        let times = Timestamps {
+            last_access: timespec(atime),
+            last_modification: timespec(mtime),
+        };
+        match &self.fd {
+            Holder::Open(fd) => futimens(fd, &times)?,
+            Holder::PathOnly(fd, _) => utimensat(fd, "", &times, AtFlags::EMPTY_PATH)?,
+        }
+        let unusual = |time: Option<FileTime>| {
+            time.is_some_and(|time| !(0..=i64::from(i32::MAX)).contains(&time.secs))
+        };
+        if unusual(mtime) || unusual(atime) {
+            let now = self.stat()?;
+            let held = |wanted: Option<FileTime>, is: FileTime| {
+                wanted.is_none_or(|wanted| wanted.secs == is.secs)
+            };
+            if !held(mtime, now.mtime) || !held(atime, now.atime) {
+                return Err(io::Error::other("the file system cannot hold this time"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_xattr(&self, name: &[u8], value: &[u8]) -> io::Result<()> {
+        let flags = XattrFlags::empty();
+        match &self.fd {
+            Holder::Open(fd) => fsetxattr(fd, name, value, flags)?,
+            Holder::PathOnly(_, through) => setxattr(through.as_str(), name, value, flags)?,
+        }
+        Ok(())
+    }
+
+    /// Removes an attribute; none of that name is no error.
+    pub(super) fn remove_xattr(&self, name: &[u8]) -> io::Result<()> {
+        let removed = match &self.fd {
+            Holder::Open(fd) => fremovexattr(fd, name),
+            Holder::PathOnly(_, through) => removexattr(through.as_str(), name),
+        };
+        match removed {
+            Err(rustix::io::Errno::NODATA) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+}
+
+fn timespec(time: Option<FileTime>) -> Timespec {
+    match time {
+        Some(time) => Timespec {
+            tv_sec: time.secs,
+            tv_nsec: time.nanos.into(),
+        },
+        None => Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+    }
+}
+
+/// Where extended attributes are read from.
+pub(super) trait XattrSource {
+    /// Into `buffer`; an empty buffer asks for the size.
+    fn list_into(&self, buffer: &mut [u8]) -> rustix::io::Result<usize>;
+    fn value_into(&self, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize>;
+
+    /// All names, whoever they belong to. None where the file system has no such attributes.
+    fn xattr_names(&self) -> io::Result<Vec<Vec<u8>>> {
+        let list = match read_growing(|buffer| self.list_into(buffer)) {
+            Err(error) if is_unsupported(&error) => return Ok(Vec::new()),
+            other => other?,
+        };
+        Ok(list
+            .split(|&byte| byte == 0)
+            .filter(|name| !name.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect())
+    }
+
+    /// `None`: no attribute of that name, or none at all on this file system.
+    fn xattr(&self, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        match read_growing(|buffer| self.value_into(name, buffer)) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if is_unsupported(&error) => Ok(None),
+            Err(error)
+                if error.raw_os_error() == Some(rustix::io::Errno::NODATA.raw_os_error()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl XattrSource for Inode<'_> {
+    fn list_into(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+        match &self.fd {
+            Holder::Open(fd) => flistxattr(fd, buffer),
+            Holder::PathOnly(_, through) => listxattr(through.as_str(), buffer),
+        }
+    }
+
+    fn value_into(&self, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize> {
+        match &self.fd {
+            Holder::Open(fd) => fgetxattr(fd, name, buffer),
+            Holder::PathOnly(_, through) => getxattr(through.as_str(), name, buffer),
+        }
+    }
+}
+
+/// An entry by its name in an open directory: for reading in one system call.
+pub(super) struct Named {
+    path: Vec<u8>,
+}
+
+impl Named {
+    pub(super) fn new(dir: BorrowedFd<'_>, name: &[u8]) -> Self {
+        let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
+        path.extend_from_slice(name);
+        Self { path }
+    }
+}
+
+impl XattrSource for Named {
+    fn list_into(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+        llistxattr(self.path.as_slice(), buffer)
+    }
+
+    fn value_into(&self, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize> {
+        lgetxattr(self.path.as_slice(), name, buffer)
+    }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error())
+}
+
+/// Reads what fits a small buffer in one call, and what does not into one of the size that the
+/// kernel names, again if it grew meanwhile.
+fn read_growing(
+    mut read: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<Vec<u8>> {
+    let mut small = [0; 1024];
+    match read(&mut small) {
+        Ok(len) => return Ok(small[..len].to_vec()),
+        Err(rustix::io::Errno::RANGE) => {}
+        Err(error) => return Err(error.into()),
+    }
+    loop {
+        let mut large = vec![0; read(&mut [])?];
+        match read(&mut large) {
+            Ok(len) => {
+                large.truncate(len);
+                return Ok(large);
+            }
+            Err(rustix::io::Errno::RANGE) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! A tenant's root, opened once per session.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, mkdirat, openat, openat2, statfs,
+    syncfs, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::attributes::Keeping;
+use super::cache::DirCache;
+use super::dir::Dir;
+use super::escape::{Escape, from_resolution};
+use super::links::LiveState;
+use super::list::list_directory;
+use super::metadata::Metadata;
+use super::path::TenantPath;
+use super::stat::{Kind, Stat};
+
+const LIVE: &str = "live";
+const STAGING: &str = ".staging";
+const PARTIAL: &str = ".partial";
+/// Stands in for [`STAGING`], at the top of the tree, where that is on another file system: a
+/// btrfs subvolume can be snapshot but not linked into from outside.
+const INNER_STAGING: &str = ".coffre-staging";
+
+/// Longest path given to the kernel at once, in bytes, without the NUL (PATH_MAX).
+const PIECE: usize = 4095;
+
+/// A tree that a session works in; see the module's story. Cheap to clone.
+#[derive(Clone)]
+pub struct TenantRoot {
+    shared: Arc<Shared>,
+}
+
+/// What a root and the directories opened from it have in common.
+pub(super) struct Shared {
+    live: OwnedFd,
+    /// `None`: nothing may be changed.
+    work: Option<Work>,
+    pub(super) keeping: Keeping,
+    pub(super) live_state: Arc<LiveState>,
+    cache: Mutex<DirCache>,
+    pub(super) support: Support,
+}
+
+/// Where things are made that have no name in live yet.
+struct Work {
+    staging: OwnedFd,
+    partial: OwnedFd,
+    /// Staging is [`INNER_STAGING`].
+    inside: bool,
+    /// Makes names of different sessions differ.
+    prefix: u64,
+    serial: AtomicU64,
+}
+
+/// What the file system and the process turned out not to be able to do.
+#[derive(Default)]
+pub(super) struct Support {
+    pub(super) no_tmpfile: AtomicBool,
+    pub(super) no_link_by_descriptor: AtomicBool,
+    pub(super) no_reflink: AtomicBool,
+}
+
+/// Reads a flag of [`Support`].
+pub(super) fn lacks(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed)
+}
+
+/// Sets a flag of [`Support`].
+pub(super) fn note_lack(flag: &AtomicBool) {
+    flag.store(true, Ordering::Relaxed);
+}
+
+impl TenantRoot {
+    /// Opens `home/live` for reading and writing. Makes it, `home/.staging` and `home/.partial`
+    /// where they are missing; `home` must exist.
+    ///
+    /// To be called before the thread is confined: [`TenantRoot::sync`] reports write errors
+    /// since now.
+    pub fn open(home: &Path, metadata: Metadata) -> io::Result<TenantRoot> {
+        let home = openat(
+            CWD,
+            home,
+            directory_flags() - OFlags::NOFOLLOW,
+            Mode::empty(),
+        )?;
+        let live = open_or_make(home.as_fd(), LIVE, 0o755)?;
+        let partial = open_or_make(home.as_fd(), PARTIAL, 0o700)?;
+        let mut staging = open_or_make(home.as_fd(), STAGING, 0o700)?;
+        let inside = device(&staging)? != device(&live)?;
+        if inside {
+            staging = open_or_make(live.as_fd(), INNER_STAGING, 0o700)?;
+        }
+        let work = Work {
+            staging,
+            partial,
+            inside,
+            prefix: getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?,
+            serial: AtomicU64::new(0),
+        };
+        Self::new(live, Some(work), metadata)
+    }
+
+    /// Opens any directory of the store for reading: a snapshot, or `live` for a restore.
+    /// Everything that changes something fails with EROFS.
+    pub fn open_read_only(directory: &Path, metadata: Metadata) -> io::Result<TenantRoot> {
+        let flags = directory_flags() - OFlags::NOFOLLOW;
+        let directory = openat(CWD, directory, flags, Mode::empty())?;
+        Self::new(directory, None, metadata)
+    }
+
+    fn new(live: OwnedFd, work: Option<Work>, metadata: Metadata) -> io::Result<TenantRoot> {
+        let proc = statfs("/proc/self/fd")?;
+        if proc.f_type != PROC_SUPER_MAGIC {
+            return Err(io::Error::other("/proc is not mounted"));
+        }
+        let stat = Stat::from(rustix::fs::fstat(&live)?);
+        Ok(TenantRoot {
+            shared: Arc::new(Shared {
+                live,
+                work,
+                keeping: Keeping::new(metadata),
+                live_state: LiveState::of_tree(stat.dev, stat.ino),
+                cache: Mutex::default(),
+                support: Support::default(),
+            }),
+        })
+    }
+
+    /// Whether an extended attribute of this name, as the client knows it, can be kept here. What
+    /// cannot is left out of a transfer silently, as stock rsync does without privilege.
+    pub fn keeps_xattr(&self, name: &[u8]) -> bool {
+        self.shared.keeping.view.keeps(name)
+    }
+
+    /// How attributes are kept here.
+    pub fn metadata(&self) -> Metadata {
+        self.shared.keeping.metadata
+    }
+
+    /// Opens a directory. No component may be a symbolic link.
+    /// Errors: of `openat2`; [`Escape`] where the path leads outside or over a link.
+    pub fn dir(&self, path: &TenantPath) -> io::Result<Dir> {
+        let fd = self.shared.open_directory(path)?;
+        Ok(Dir::new(Arc::clone(&self.shared), fd, Some(path.clone())))
+    }
+
+    /// Opens a directory, or gives one that is open still. For visiting entries directory by
+    /// directory: the 64 used last are kept, and renewed when a session removes or renames one.
+    pub fn cached_dir(&self, path: &TenantPath) -> io::Result<Arc<Dir>> {
+        let epoch = self.shared.live_state.epoch();
+        let parent = {
+            let mut cache = self.shared.cache();
+            if let Some(dir) = cache.find(path, epoch) {
+                return Ok(dir);
+            }
+            path.parent().and_then(|parent| cache.find(&parent, epoch))
+        };
+        let dir = match (parent, path.file_name()) {
+            (Some(parent), Some(name)) => parent.open_dir(name)?,
+            _ => self.dir(path)?,
+        };
+        let dir = Arc::new(dir);
+        self.shared.cache().keep(path.clone(), &dir, epoch);
+        Ok(dir)
+    }
+
+    /// The directory beside the tree that keeps what broken pushes left: flat, named by the
+    /// caller, never part of a snapshot. Files move between it and the tree by [`Dir::rename`]
+    /// and [`Staged::publish`](super::Staged::publish), as between any two directories.
+    pub fn partial(&self) -> io::Result<Dir> {
+        let partial = self.shared.work()?.partial.try_clone()?;
+        Ok(Dir::new(Arc::clone(&self.shared), partial, None))
+    }
+
+    /// Waits until everything written to the store's file system is on disk, and reports errors
+    /// in writing since the root was opened. Source: syncfs(2), since Linux 5.8.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(syncfs(&self.shared.live)?)
+    }
+
+    /// Removes what a crash left in staging, and says how many things that were. For the start
+    /// of the daemon, when no session runs.
+    pub fn sweep(home: &Path) -> io::Result<u64> {
+        let mut swept = 0;
+        for staging in [home.join(STAGING), home.join(LIVE).join(INNER_STAGING)] {
+            match openat(CWD, &staging, directory_flags(), Mode::empty()) {
+                Ok(dir) if staging.ends_with(INNER_STAGING) && !is_ours(&dir)? => {}
+                Ok(dir) => swept += empty(dir.as_fd())?,
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(swept)
+    }
+}
+
+impl Shared {
+    fn work(&self) -> io::Result<&Work> {
+        self.work.as_ref().ok_or_else(|| Errno::ROFS.into())
+    }
+
+    /// Staging, of a root that may be changed.
+    pub(super) fn staging(&self) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.work()?.staging.as_fd())
+    }
+
+    /// Makes something in staging under a name that is not taken, and gives the name.
+    pub(super) fn in_staging(
+        &self,
+        mut make: impl FnMut(BorrowedFd<'_>, &str) -> rustix::io::Result<()>,
+    ) -> io::Result<String> {
+        let work = self.work()?;
+        loop {
+            let serial = work.serial.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{:016x}-{serial}", work.prefix);
+            match make(work.staging.as_fd(), &name) {
+                Ok(()) => return Ok(name),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether `name` in `dir` is the server's own.
+    pub(super) fn is_reserved(&self, dir: &TenantPath, name: &[u8]) -> bool {
+        dir.is_root()
+            && name == INNER_STAGING.as_bytes()
+            && self.work.as_ref().is_some_and(|work| work.inside)
+    }
+
+    pub(super) fn cache(&self) -> MutexGuard<'_, DirCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A directory was removed, or renamed from or to this path.
+    pub(super) fn directory_changed(&self, path: &TenantPath) {
+        let before = self.live_state.directory_changed();
+        self.cache().forget(path, before);
+    }
+
+    /// Opens a directory below live for reading.
+    pub(super) fn open_directory(&self, path: &TenantPath) -> io::Result<OwnedFd> {
+        if let Some(first) = path.components().next()
+            && self.is_reserved(&TenantPath::root(), first)
+        {
+            return Err(Escape::Reserved.into());
+        }
+        let mut bytes = path.as_bytes();
+        let mut at: Option<OwnedFd> = None;
+        while bytes.len() > PIECE {
+            // A component is 255 bytes at most, so there is a slash in every piece.
+            let cut = bytes[..=PIECE]
+                .iter()
+                .rposition(|&byte| byte == b'/')
+                .ok_or(Errno::NAMETOOLONG)?;
+            let from = at.as_ref().map_or(self.live.as_fd(), AsFd::as_fd);
+            at = Some(open_beneath(from, &bytes[..cut])?);
+            bytes = &bytes[cut + 1..];
+        }
+        let from = at.as_ref().map_or(self.live.as_fd(), AsFd::as_fd);
+        open_beneath(from, if bytes.is_empty() { b"." } else { bytes })
+    }
+}
+
+/// Opens a directory at or below `from`, over real directories only.
+pub(super) fn open_beneath(from: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match openat2(from, path, directory_flags(), Mode::empty(), resolve) {
+            Ok(fd) => return Ok(fd),
+            // A rename elsewhere made the kernel unsure; it asks to try again.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // Before Linux 5.6, or filtered: the same by hand, component by component.
+            Err(Errno::NOSYS | Errno::PERM) => return open_by_component(from, path),
+            Err(errno) => return Err(from_resolution(errno)),
+        }
+    }
+}
+
+fn open_by_component(from: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+    let mut at: Option<OwnedFd> = None;
+    for component in path.split(|&byte| byte == b'/') {
+        if component == b".." {
+            return Err(Escape::Leaves.into());
+        }
+        let from = at.as_ref().map_or(from, AsFd::as_fd);
+        at = Some(openat(from, component, directory_flags(), Mode::empty())?);
+    }
+    at.ok_or_else(|| Escape::NotAName.into())
+}
+
+fn directory_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+}
+
+fn open_or_make(parent: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<OwnedFd> {
+    match mkdirat(parent, name, Mode::from_raw_mode(mode)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(openat(parent, name, directory_flags(), Mode::empty())?)
+}
+
+fn device(fd: &OwnedFd) -> io::Result<u64> {
+    Ok(Stat::from(rustix::fs::fstat(fd)?).dev)
+}
+
+/// Whether a directory at the top of a tree is our staging, and not a client's own of that name:
+/// nobody but us makes one that `live` cannot share with `home`.
+fn is_ours(inner: &OwnedFd) -> io::Result<bool> {
+    let live = openat(inner, "..", directory_flags(), Mode::empty())?;
+    let home = openat(&live, "..", directory_flags(), Mode::empty())?;
+    Ok(device(&live)? != device(&home)?)
+}
+
+/// Removes everything in a directory; gives the number of things removed.
+fn empty(dir: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut entries = Vec::new();
+    list_directory(dir, |name, kind, _| {
+        entries.push((name.to_vec(), kind));
+        Ok(())
+    })?;
+    let mut removed = 0;
+    for (name, kind) in entries {
+        if kind == Kind::Dir {
+            let below = openat(dir, name.as_slice(), directory_flags(), Mode::empty())?;
+            removed += empty(below.as_fd())?;
+            unlinkat(dir, name.as_slice(), AtFlags::REMOVEDIR)?;
+        } else {
+            unlinkat(dir, name.as_slice(), AtFlags::empty())?;
+        }
+        removed += 1;
+    }
+    Ok(removed)
+}

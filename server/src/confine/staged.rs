@@ -1,0 +1,294 @@
+//! A file that is being made and has no name in live yet.
+//!
+//! It is an unnamed inode of the directory it was staged for (`O_TMPFILE`), so it inherits what a
+//! file made there would: group of a set-gid directory, default ACL. Where the file system has no
+//! unnamed files it has a name in staging and is given the same. Dropped before it is published,
+//! it is gone.
+//!
+//! System calls of a new 4 KiB file that needs neither chown nor chmod: `openat`, `fstat`,
+//! `write`, `utimensat`, `linkat`, `close`.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, Mode, OFlags, RenameFlags, fallocate, linkat, openat, renameat,
+    renameat_with, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::attributes::{AttributeError, Attributes, Plan, is_errno};
+use super::create::Replace;
+use super::dir::{Dir, open_entry};
+use super::fake_super::inode_mode;
+use super::inode::{Inode, XattrSource};
+use super::metadata::Metadata;
+use super::root::{Shared, lacks, note_lack};
+use super::stat::{FileTime, Kind, Stat};
+use super::{acl::PosixAcl, unshare};
+
+/// See the module's story.
+pub struct Staged {
+    shared: Arc<Shared>,
+    file: File,
+    /// Its name in staging, where it needs one.
+    staged_name: Option<StagedName>,
+    /// What it is to stand for, before [`Staged::apply`].
+    is: Stat,
+}
+
+impl Dir {
+    /// Starts a new file for this directory. `mode_hint`: the permission bits it will have in the
+    /// end, so that none need be set again; nobody else can reach it before it is published.
+    pub fn stage(&self, mode_hint: u32) -> io::Result<Staged> {
+        let shared = &self.shared;
+        let mode = Mode::from_raw_mode(match shared.keeping.metadata {
+            Metadata::Native => mode_hint & 0o777,
+            Metadata::Xattr => inode_mode(Kind::File, mode_hint),
+        });
+        let staging = shared.staging()?;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        if !lacks(&shared.support.no_tmpfile) {
+            match openat(self.fd(), ".", flags | OFlags::TMPFILE, mode) {
+                Ok(fd) => return Staged::new(shared, File::from(fd), None),
+                // What kernels and file systems say that do not know it.
+                Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                    note_lack(&shared.support.no_tmpfile);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let mut made = None;
+        let name = shared.in_staging(|staging, name| {
+            let exclusive = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+            made = Some(openat(staging, name, exclusive, mode)?);
+            Ok(())
+        })?;
+        let name = StagedName::new(shared, name);
+        let file = match made {
+            Some(fd) => File::from(fd),
+            None => File::from(open_entry(staging, name.as_str(), OFlags::RDWR)?),
+        };
+        self.give_inherited(&Inode::open(file.as_fd()), mode.as_raw_mode())?;
+        Staged::new(shared, file, Some(name))
+    }
+
+    /// Gives an inode that was made in staging what it would have inherited here: the group of a
+    /// set-gid directory, and what the default ACL grants of `mode`.
+    pub(super) fn give_inherited(&self, inode: &Inode<'_>, mode: u32) -> io::Result<()> {
+        if self.shared.keeping.metadata == Metadata::Xattr {
+            return Ok(());
+        }
+        let directory = Stat::from(rustix::fs::fstat(&self.fd)?);
+        if directory.mode & 0o2000 != 0 {
+            inode.set_owner(None, Some(directory.gid))?;
+        }
+        let default = Inode::open(self.fd()).xattr(b"system.posix_acl_default")?;
+        let new = inode.stat()?;
+        if let Some(default) = default.as_deref().and_then(PosixAcl::decode)
+            && new.kind != Kind::Symlink
+        {
+            let (acl, mode) = default.inherited(mode);
+            if !acl.is_minimal() {
+                inode.set_xattr(b"system.posix_acl_access", &acl.encode())?;
+            }
+            inode.set_mode(mode)?;
+        }
+        Ok(())
+    }
+}
+
+impl Staged {
+    fn new(
+        shared: &Arc<Shared>,
+        file: File,
+        staged_name: Option<StagedName>,
+    ) -> io::Result<Staged> {
+        let mut is = Inode::open(file.as_fd()).stat()?;
+        // Writing moves the times; no time that is wanted may look as if it were there already.
+        let never = FileTime {
+            secs: i64::MIN,
+            nanos: u32::MAX,
+        };
+        is.mtime = never;
+        is.atime = never;
+        Ok(Staged {
+            shared: Arc::clone(shared),
+            file,
+            staged_name,
+            is,
+        })
+    }
+
+    /// For writing the content (`Write`, `Seek`, `FileExt`), and reading it back.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Sets blocks aside for `len` bytes; the length stays.
+    pub fn preallocate(&self, len: u64) -> io::Result<()> {
+        Ok(fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, len)?)
+    }
+
+    /// Makes a hole, which reads as zeros; the length stays.
+    pub fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(fallocate(&self.file, flags, offset, len)?)
+    }
+
+    /// It is to stand for something that is stored as a regular file.
+    pub(super) fn stands_for(&mut self, kind: Kind, rdev: (u32, u32), mode: u32) {
+        self.is.kind = kind;
+        self.is.rdev = rdev;
+        self.is.mode = mode;
+    }
+
+    /// Sets attributes, once, after the content. What fails is in the list; the rest is set.
+    /// Errors: where the attributes that are there cannot be read.
+    pub fn apply(&mut self, wanted: &Attributes<'_>) -> io::Result<Vec<AttributeError>> {
+        let inode = Inode::open(self.file.as_fd());
+        let plan = Plan::new(self.shared.keeping, &inode, &self.is, wanted)?;
+        Ok(plan.carry_out(&inode))
+    }
+
+    /// Gives it its name. With [`Replace::Yes`] it takes the place of what has the name, in one
+    /// step; a directory is not replaced (EISDIR).
+    /// Errors: EEXIST with [`Replace::No`] where something has the name.
+    pub fn publish(mut self, dir: &Dir, name: &[u8], replace: Replace) -> io::Result<()> {
+        dir.check(name)?;
+        match self.place(dir, name, replace) {
+            // Not the file system it was staged for: a copy of it is made where it goes.
+            Err(error) if is_errno(&error, Errno::XDEV) => {
+                let mut copy = dir.stage(self.is.inode.mode)?;
+                unshare::copy_file(&Inode::open(self.file.as_fd()), &self.file, &copy)?;
+                copy.place(dir, name, replace)
+            }
+            other => other,
+        }
+    }
+
+    fn place(&mut self, dir: &Dir, name: &[u8], replace: Replace) -> io::Result<()> {
+        if self.staged_name.is_none() && replace == Replace::No {
+            return self.link_to(dir.fd(), name);
+        }
+        self.name_in_staging()?.place(dir, name, replace)
+    }
+
+    /// Its name in staging, which it is given if it has none.
+    pub(super) fn name_in_staging(&mut self) -> io::Result<&mut StagedName> {
+        let name = match self.staged_name.take() {
+            Some(name) => name,
+            None => {
+                let mut other = None;
+                let made = self.shared.in_staging(|staging, name| {
+                    match self.link_to(staging, name.as_bytes()) {
+                        Ok(()) => Ok(()),
+                        Err(error) => {
+                            let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+                            other = Some(error);
+                            Err(errno)
+                        }
+                    }
+                });
+                StagedName::new(&self.shared, made.map_err(|error| other.unwrap_or(error))?)
+            }
+        };
+        Ok(self.staged_name.insert(name))
+    }
+
+    /// Links the unnamed file. By its descriptor alone where the process may (privileged, or its
+    /// own file since Linux 6.10), else through `/proc`.
+    fn link_to(&self, dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+        let lack = &self.shared.support.no_link_by_descriptor;
+        if !lacks(lack) {
+            match linkat(&self.file, "", dir, name, AtFlags::EMPTY_PATH) {
+                Err(Errno::NOENT | Errno::INVAL) => note_lack(lack),
+                other => return Ok(other?),
+            }
+        }
+        use std::os::fd::AsRawFd;
+        let through = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        Ok(linkat(
+            CWD,
+            through.as_str(),
+            dir,
+            name,
+            AtFlags::SYMLINK_FOLLOW,
+        )?)
+    }
+
+    pub(super) fn into_staged_name(mut self) -> io::Result<StagedName> {
+        self.name_in_staging()?;
+        self.staged_name.take().ok_or_else(|| Errno::NOENT.into())
+    }
+
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+/// A name in staging; what has it is removed with this value, unless it was placed.
+pub(super) struct StagedName {
+    shared: Arc<Shared>,
+    name: Option<String>,
+}
+
+impl StagedName {
+    pub(super) fn new(shared: &Arc<Shared>, name: String) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            name: Some(name),
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        // Only empty once it has been placed, and then nobody asks.
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// Renames it to an entry of a directory.
+    pub(super) fn place(&mut self, dir: &Dir, name: &[u8], replace: Replace) -> io::Result<()> {
+        match replace {
+            Replace::Yes => {
+                let shared = Arc::clone(&self.shared);
+                let _names = shared.live_state.names_change();
+                self.place_locked(dir, name)
+            }
+            Replace::No => {
+                let staging = self.shared.staging()?;
+                let from = self.as_str();
+                match renameat_with(staging, from, dir.fd(), name, RenameFlags::NOREPLACE) {
+                    Ok(()) => self.name = None,
+                    // A file system without it: a link is made, and its first name removed.
+                    Err(Errno::INVAL) => {
+                        linkat(staging, from, dir.fd(), name, AtFlags::empty())?;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the place of an entry, for a caller that holds the lock on names.
+    pub(super) fn place_locked(&mut self, dir: &Dir, name: &[u8]) -> io::Result<()> {
+        renameat(self.shared.staging()?, self.as_str(), dir.fd(), name)?;
+        self.name = None;
+        Ok(())
+    }
+}
+
+impl Drop for StagedName {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept at the next start.
+        if let (Some(name), Ok(staging)) = (&self.name, self.shared.staging()) {
+            let _ = unlinkat(staging, name.as_str(), AtFlags::empty());
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Changing entries that exist, without changing an inode that a snapshot shares.
+//!
+//! | the inode | what is done |
+//! |---|---|
+//! | is a directory | changed in place: snapshots have directories of their own |
+//! | has one link, or all its links are names in live | changed in place |
+//! | is shared | the new state is made beside it; it takes the place of every live name |
+//!
+//! A file is copied by reflink where the file system can, else with its holes; anything else is
+//! made again. The copy first gets every attribute of the original, the server's own included,
+//! and then what is wanted. [`super::links`] says how sharing is found out and why a lock is held
+//! from there to the change.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use rustix::fs::{
+    AtFlags, Mode, OFlags, SeekFrom, copy_file_range, ftruncate, ioctl_ficlone, linkat, makedev,
+    mknodat, seek, statat, symlinkat,
+};
+use rustix::io::Errno;
+
+use super::attributes::{AttributeError, Attributes, Plan};
+use super::dir::{Dir, open_for_reading};
+use super::inode::Inode;
+use super::links::{LinkIndex, LiveName};
+use super::path::TenantPath;
+use super::root::{Shared, lacks, note_lack};
+use super::staged::{Staged, StagedName};
+use super::stat::{Kind, Stat};
+use super::xattr::{copy_all, forget_server_xattrs};
+
+/// What [`Dir::update`] did.
+#[derive(Debug)]
+pub struct Updated {
+    pub how: How,
+    /// What could not be set; the rest is.
+    pub errors: Vec<AttributeError>,
+}
+
+/// How an entry came to its new state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Nothing differed.
+    Unchanged,
+    InPlace,
+    /// The entry, and every other live name of it, is a new inode.
+    Replaced,
+}
+
+impl Dir {
+    /// Gives an entry the attributes that are wanted; see the module's story. `seen`: what the
+    /// decision was made on.
+    /// Errors: ESTALE where the entry is another inode by now; others where the new state cannot
+    /// be made, and then nothing has changed.
+    pub fn update(&self, name: &[u8], seen: &Stat, wanted: &Attributes<'_>) -> io::Result<Updated> {
+        self.check(name)?;
+        self.shared.staging()?;
+        if seen.inode.kind == Kind::Dir {
+            let inode = Inode::hold(self.fd(), name)?;
+            return self.update_directory(&inode, Some(seen), wanted);
+        }
+        let mut links = self.shared.live_state.links_change();
+        let inode = Inode::hold(self.fd(), name)?;
+        let is = self.as_seen(&inode, seen)?;
+        let plan = Plan::new(self.shared.keeping, &inode, &is, wanted)?;
+        if plan.is_empty() {
+            return Ok(Updated {
+                how: How::Unchanged,
+                errors: Vec::new(),
+            });
+        }
+        if self.is_private(&mut links, name, &inode, &is)? {
+            return Ok(Updated {
+                how: How::InPlace,
+                errors: plan.carry_out(&inode),
+            });
+        }
+        // A copy can take long, and only its coming into place needs the lock.
+        drop(links);
+        let mut copy = self.copy_in_staging(&inode, &is)?;
+        let errors = plan.carry_out(&Inode::hold(
+            self.shared.staging()?,
+            copy.as_str().as_bytes(),
+        )?);
+        self.replace_all_names(&mut copy, name, &is)?;
+        Ok(Updated {
+            how: How::Replaced,
+            errors,
+        })
+    }
+
+    /// The same for the directory itself.
+    pub fn update_self(&self, wanted: &Attributes<'_>) -> io::Result<Updated> {
+        self.shared.staging()?;
+        self.update_directory(&Inode::open(self.fd()), None, wanted)
+    }
+
+    fn update_directory(
+        &self,
+        inode: &Inode<'_>,
+        seen: Option<&Stat>,
+        wanted: &Attributes<'_>,
+    ) -> io::Result<Updated> {
+        let is = match seen {
+            Some(seen) => self.as_seen(inode, seen)?,
+            None => {
+                let mut is = inode.stat()?;
+                self.shared.keeping.complete(&mut is, inode)?;
+                is
+            }
+        };
+        if is.inode.kind != Kind::Dir {
+            return Err(Errno::STALE.into());
+        }
+        let plan = Plan::new(self.shared.keeping, inode, &is, wanted)?;
+        Ok(Updated {
+            how: if plan.is_empty() {
+                How::Unchanged
+            } else {
+                How::InPlace
+            },
+            errors: plan.carry_out(inode),
+        })
+    }
+
+    /// Opens a regular file for changing its content in place, after making sure that no
+    /// snapshot shares it: the same content, in an inode of its own, under the same live names.
+    /// What the server noted about the content (`user.coffre.*`) is forgotten.
+    /// Errors: ESTALE where the entry is another inode by now; EINVAL where it is not a regular
+    /// file.
+    pub fn unshare_for_write(&self, name: &[u8], seen: &Stat) -> io::Result<File> {
+        self.check(name)?;
+        self.shared.staging()?;
+        let mut links = self.shared.live_state.links_change();
+        let inode = Inode::hold(self.fd(), name)?;
+        let is = self.as_seen(&inode, seen)?;
+        if is.kind != Kind::File || is.inode.kind != Kind::File {
+            return Err(Errno::INVAL.into());
+        }
+        if self.is_private(&mut links, name, &inode, &is)? {
+            let file = File::from(inode.reopen(OFlags::RDWR)?);
+            forget_server_xattrs(&inode)?;
+            return Ok(file);
+        }
+        drop(links);
+        let mut staged = self.stage(is.inode.mode)?;
+        copy_file(&inode, &open_for_reading(&inode)?, &staged)?;
+        forget_server_xattrs(&Inode::open(staged.file().as_fd()))?;
+        self.replace_all_names(staged.name_in_staging()?, name, &is)?;
+        Ok(staged.into_file())
+    }
+
+    /// What an inode is now, if it is the one that was seen.
+    fn as_seen(&self, inode: &Inode<'_>, seen: &Stat) -> io::Result<Stat> {
+        let mut is = inode.stat()?;
+        if !is.same_inode(seen) {
+            return Err(Errno::STALE.into());
+        }
+        self.shared.keeping.complete(&mut is, inode)?;
+        Ok(is)
+    }
+
+    /// Whether every link of an inode is a name in live. Holds as long as the lock is held.
+    fn is_private(
+        &self,
+        index: &mut Option<LinkIndex>,
+        name: &[u8],
+        inode: &Inode<'_>,
+        is: &Stat,
+    ) -> io::Result<bool> {
+        // This name is its only link, and under the lock nobody takes it away.
+        if is.nlink == 1 {
+            return Ok(true);
+        }
+        let names = self.live_names(index, name, is)?.len() as u64;
+        Ok(names == inode.stat()?.nlink)
+    }
+
+    /// The live names of an inode, `name` here among them; each has been looked at. Beside live
+    /// there is no index, and there are no other names.
+    fn live_names(
+        &self,
+        index: &mut Option<LinkIndex>,
+        name: &[u8],
+        is: &Stat,
+    ) -> io::Result<Vec<(Arc<Dir>, Vec<u8>)>> {
+        let mut found = Vec::new();
+        let this = Dir::new(
+            Arc::clone(&self.shared),
+            self.fd.try_clone()?,
+            self.path.clone(),
+        );
+        if this.has(name, is)? {
+            found.push((Arc::new(this), name.to_vec()));
+        }
+        let Some(own) = self.live_name(name) else {
+            return Ok(found);
+        };
+        let index = match index {
+            Some(index) => index,
+            None => index.insert(LinkIndex::build(&self.shared)?),
+        };
+        for other in index.names(is.ino) {
+            if *other == own {
+                continue;
+            }
+            match self.open_named(other) {
+                Ok(dir) if dir.has(&other.name, is)? => {
+                    found.push((Arc::new(dir), other.name.clone()));
+                }
+                // A directory that is gone has taken the name with it.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(found)
+    }
+
+    fn open_named(&self, name: &LiveName) -> io::Result<Dir> {
+        let fd = self.shared.open_directory(&name.dir)?;
+        let path = Some(TenantPath::clone(&name.dir));
+        Ok(Dir::new(Arc::clone(&self.shared), fd, path))
+    }
+
+    /// Whether an entry is this inode.
+    fn has(&self, name: &[u8], inode: &Stat) -> io::Result<bool> {
+        match statat(self.fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Stat::from(stat).same_inode(inode)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Puts what is staged in the place of every live name of the inode `old`.
+    fn replace_all_names(&self, copy: &mut StagedName, name: &[u8], old: &Stat) -> io::Result<()> {
+        let staging = self.shared.staging()?;
+        let mut links = self.shared.live_state.links_change();
+        let names = self.live_names(&mut links, name, old)?;
+        let Some(((last_dir, last_name), others)) = names.split_last() else {
+            return Err(Errno::STALE.into());
+        };
+        let new = Stat::from(statat(staging, copy.as_str(), AtFlags::SYMLINK_NOFOLLOW)?);
+        for (dir, name) in others {
+            let link = self.shared.in_staging(|staging, link| {
+                linkat(staging, copy.as_str(), staging, link, AtFlags::empty())
+            })?;
+            StagedName::new(&self.shared, link).place_locked(dir, name)?;
+        }
+        copy.place_locked(last_dir, last_name)?;
+        if let Some(index) = &mut *links {
+            index.forget(old.ino);
+            if names.len() > 1 {
+                let names = names.iter().filter_map(|(dir, name)| dir.live_name(name));
+                index.add(new.ino, names);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an inode in staging that is like the one given in everything.
+    fn copy_in_staging(&self, inode: &Inode<'_>, is: &Stat) -> io::Result<StagedName> {
+        let kind = is.inode.kind;
+        let made = match kind {
+            Kind::File => {
+                let staged = self.stage(is.inode.mode)?;
+                copy_file(inode, &open_for_reading(inode)?, &staged)?;
+                return staged.into_staged_name();
+            }
+            Kind::Symlink => {
+                let target = rustix::fs::readlinkat(inode.fd(), "", Vec::new())?;
+                self.shared
+                    .in_staging(|staging, link| symlinkat(target.as_c_str(), staging, link))?
+            }
+            _ => {
+                let device = makedev(is.rdev.0, is.rdev.1);
+                self.shared.in_staging(|staging, node| {
+                    mknodat(staging, node, kind.file_type(), Mode::RUSR, device)
+                })?
+            }
+        };
+        let made = StagedName::new(&self.shared, made);
+        let copy = Inode::hold(self.shared.staging()?, made.as_str().as_bytes())?;
+        copy_attributes(inode, is, &copy)?;
+        Ok(made)
+    }
+}
+
+/// Copies content and every attribute of a file to one that is staged.
+pub(super) fn copy_file(inode: &Inode<'_>, from: &File, to: &Staged) -> io::Result<()> {
+    copy_content(to.shared(), from, to.file())?;
+    copy_attributes(inode, &inode.stat()?, &Inode::open(to.file().as_fd()))
+}
+
+/// In the order of [`Plan::carry_out`], for the same reasons.
+fn copy_attributes(from: &Inode<'_>, is: &Stat, to: &Inode<'_>) -> io::Result<()> {
+    let has = to.stat()?;
+    if (has.uid, has.gid) != (is.inode.uid, is.inode.gid) {
+        to.set_owner(Some(is.inode.uid), Some(is.inode.gid))?;
+    }
+    copy_all(from, to)?;
+    to.set_times(Some(is.mtime), Some(is.atime))?;
+    if is.inode.kind != Kind::Symlink {
+        to.set_mode(is.inode.mode)?;
+    }
+    Ok(())
+}
+
+fn copy_content(shared: &Shared, from: &File, to: &File) -> io::Result<()> {
+    if !lacks(&shared.support.no_reflink) {
+        match ioctl_ficlone(to, from) {
+            Ok(()) => return Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS) => {
+                note_lack(&shared.support.no_reflink);
+            }
+            // Not this pair of files.
+            Err(Errno::XDEV | Errno::INVAL | Errno::PERM | Errno::TXTBSY) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let size = from.metadata()?.len();
+    ftruncate(to, size)?;
+    let mut at = 0;
+    while at < size {
+        let data = match seek(from, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            // Nothing but a hole up to the end.
+            Err(Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let hole = seek(from, SeekFrom::Hole(data))?;
+        copy_range(from, to, data, hole)?;
+        at = hole;
+    }
+    Ok(())
+}
+
+fn copy_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
+    let (mut read_at, mut write_at) = (start, start);
+    while read_at < end {
+        let wanted = usize::try_from(end - read_at).unwrap_or(usize::MAX);
+        match copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), wanted) {
+            // The file has become shorter.
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                seek(from, SeekFrom::Start(read_at))?;
+                seek(to, SeekFrom::Start(write_at))?;
+                copy_by_hand(from, to, end - read_at)?;
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn copy_by_hand(from: &File, mut to: &File, len: u64) -> io::Result<()> {
+    let mut from = from.take(len);
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(()),
+            read => to.write_all(&buffer[..read])?,
+        }
+    }
+}

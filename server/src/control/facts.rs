@@ -1,0 +1,118 @@
+//! What the daemon knows, as it is handed out: on the socket, and by `--json`.
+//!
+//! Times are RFC 3339 in UTC, sizes in bytes, durations in seconds.
+
+use serde::{Deserialize, Serialize};
+
+/// The whole server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusFacts {
+    pub version: String,
+    pub pid: u32,
+    pub storage: String,
+    pub config: String,
+    pub started: String,
+    /// `native` or `xattr`.
+    pub metadata: String,
+    pub landlock: String,
+    pub time_zone: String,
+    pub tenants: Vec<TenantFacts>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantFacts {
+    pub name: String,
+    pub port: u16,
+    /// What is listened on now; empty where no daemon runs.
+    pub addresses: Vec<String>,
+    pub home: String,
+    pub logins: Vec<String>,
+    pub restore_login: Option<String>,
+    pub keys: usize,
+    /// Sessions at work now.
+    pub sessions: usize,
+    pub last_push: Option<PushFacts>,
+    pub snapshots: usize,
+    pub latest_snapshot: Option<String>,
+    /// When the next one is due by the schedule or after the last push.
+    pub next_snapshot: Option<String>,
+    /// Pushes that end well make snapshots due.
+    pub after_push: bool,
+    /// A due snapshot waits for sessions to end.
+    pub snapshot_waits: bool,
+}
+
+/// The last push, or the one that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushFacts {
+    pub started: String,
+    pub ended: Option<String>,
+    pub state: PushState,
+    /// When one last ended well.
+    pub last_good: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PushState {
+    Running,
+    EndedWell,
+    /// Or the server died under it.
+    BrokeOff,
+}
+
+/// One committed snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotFacts {
+    pub name: String,
+    /// `complete` or `incomplete`.
+    pub state: String,
+    pub taken: String,
+    pub files: u64,
+    /// Length of all content, each inode once.
+    pub size_bytes: u64,
+    /// Disk space that nothing but this snapshot uses: what its removal would free.
+    pub own_bytes: u64,
+}
+
+/// A snapshot that was just taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenFacts {
+    pub name: String,
+    pub state: String,
+    pub files: u64,
+    pub directories: u64,
+    pub took_millis: u64,
+    /// What the admin should know, like mount points that were left out.
+    pub notes: Vec<String>,
+}
+
+/// What became, or would become, of one tenant's snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PruneFacts {
+    pub tenant: String,
+    /// Newest first.
+    pub plan: Vec<PlannedFacts>,
+    /// Why nothing was pruned although the plan says so.
+    pub stop: Option<String>,
+    /// Names that are gone now; empty for a dry run.
+    pub removed: Vec<String>,
+    /// What ended it early: the time limit, or an error.
+    pub ended_early: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedFacts {
+    pub name: String,
+    pub keep: bool,
+    pub why: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadFacts {
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
+    pub tenants: usize,
+    /// Rendered warnings about the configuration.
+    pub warnings: Vec<String>,
+}

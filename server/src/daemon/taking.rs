@@ -1,0 +1,173 @@
+//! Taking a snapshot: alone in the live tree, in its turn, under the right name, and on record.
+//!
+//! The gate comes first and a turn among the tenants second, but a turn is never held while
+//! waiting at the gate (a session may run for hours), nor the gate for long while waiting for a
+//! turn (the tenant's clients would wait as well).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::SemaphorePermit;
+use tracing::{info, warn};
+
+use super::Daemon;
+use crate::catalogue::{CatalogueError, Reason, SnapshotRecord};
+use crate::config::units::render_duration;
+use crate::control::listener::Steps;
+use crate::control::{self, facts::TakenFacts};
+use crate::snapshot::{self, Border, SnapshotError, State, Taken};
+use crate::tenant::{SnapshotPass, TenantHandle};
+
+/// Why there is no new snapshot.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotTaken {
+    #[error("sessions of the tenant ({running}) still run after {}", render_duration(*.waited))]
+    SessionsRun { running: usize, waited: Duration },
+    #[error("cannot build the snapshot: {0}; no snapshot was taken")]
+    Failed(#[from] SnapshotError),
+    #[error("{0}")]
+    Catalogue(#[from] CatalogueError),
+    #[error("{0}")]
+    Internal(String),
+    #[error("the server stops")]
+    Stopping,
+}
+
+impl Daemon {
+    /// Takes a snapshot of `tenant`, waiting up to `patience` for its sessions to end.
+    pub(crate) async fn take_snapshot(
+        &self,
+        tenant: &Arc<TenantHandle>,
+        reason: Reason,
+        patience: Duration,
+        steps: Option<&Steps>,
+    ) -> Result<Taken, NotTaken> {
+        let (pass, turn) = self.enter(tenant, patience, steps).await?;
+        // Nobody writes to live from here on, so how the last push ended is settled.
+        let state = if self.catalogue().is_dirty(tenant.name())? {
+            State::Incomplete
+        } else {
+            State::Complete
+        };
+        let home = tenant.home().to_owned();
+        let taken = self
+            .work()
+            .run("linked", steps, move |progress| {
+                snapshot::take(&home, Timestamp::now(), state, progress)
+            })
+            .await
+            .map_err(NotTaken::Internal)??;
+        drop(pass);
+        drop(turn);
+
+        self.catalogue().record_snapshot(&SnapshotRecord {
+            tenant: tenant.name().to_owned(),
+            name: taken.name,
+            files: Some(taken.files),
+            directories: Some(taken.directories),
+            bytes: None,
+            duration: Some(taken.took),
+            reason: Some(reason),
+        })?;
+        info!(
+            tenant = tenant.name(),
+            snapshot = %taken.name,
+            %reason,
+            files = taken.files,
+            took = ?taken.took,
+            "snapshot taken"
+        );
+        for note in notes(&taken) {
+            warn!(tenant = tenant.name(), snapshot = %taken.name, "{note}");
+        }
+        Ok(taken)
+    }
+
+    async fn enter(
+        &self,
+        tenant: &Arc<TenantHandle>,
+        patience: Duration,
+        steps: Option<&Steps>,
+    ) -> Result<(SnapshotPass, SemaphorePermit<'_>), NotTaken> {
+        let deadline = Instant::now() + patience;
+        let mut told = false;
+        loop {
+            let turn = self.turn().await?;
+            if let Some(pass) = tenant.enter_snapshot(Duration::ZERO) {
+                return Ok((pass, turn));
+            }
+            drop(turn);
+            let sessions = tenant.gate.sessions();
+            if let (false, Some(steps)) = (told, steps) {
+                let what = match sessions {
+                    0 => "waits for another snapshot of this tenant".to_owned(),
+                    1 => "waits for 1 session to end".to_owned(),
+                    n => format!("waits for {n} sessions to end"),
+                };
+                let _ = steps.try_send(control::Progress::Note(what));
+                told = true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let waiting = Arc::clone(tenant);
+            let pass = tokio::task::spawn_blocking(move || waiting.enter_snapshot(left))
+                .await
+                .map_err(|e| NotTaken::Internal(format!("internal: {e}")))?
+                .ok_or_else(|| NotTaken::SessionsRun {
+                    running: tenant.gate.sessions(),
+                    waited: patience,
+                })?;
+            if let Ok(turn) = self.work().snapshots.try_acquire() {
+                return Ok((pass, turn));
+            }
+            // Let the sessions in while others have their turn, then try again.
+        }
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, NotTaken> {
+        if self.work().is_stopping() {
+            return Err(NotTaken::Stopping);
+        }
+        self.work()
+            .snapshots
+            .acquire()
+            .await
+            .map_err(|_| NotTaken::Stopping)
+    }
+}
+
+/// A taken snapshot as it is told.
+pub(super) fn facts(taken: &Taken) -> TakenFacts {
+    TakenFacts {
+        name: taken.name.to_string(),
+        state: taken.name.state().to_string(),
+        files: taken.files,
+        directories: taken.directories,
+        took_millis: u64::try_from(taken.took.as_millis()).unwrap_or(u64::MAX),
+        notes: notes(taken),
+    }
+}
+
+fn notes(taken: &Taken) -> Vec<String> {
+    let mut notes = Vec::new();
+    if taken.name.state() == State::Incomplete {
+        notes.push("incomplete: the last push did not end well".to_owned());
+    }
+    for border in &taken.borders {
+        notes.push(match border {
+            Border::Directory(path) => {
+                format!("{path} is a mount point; it is an empty directory in the snapshot")
+            }
+            Border::File(path) => {
+                format!("{path} is a mount point; it is not in the snapshot")
+            }
+        });
+    }
+    if taken.new_inodes > 0 {
+        notes.push(format!(
+            "{} files had no room for more links and were copied",
+            taken.new_inodes
+        ));
+    }
+    notes
+}

@@ -1,0 +1,216 @@
+//! The part of a push that runs confined: remaining arguments, handshake, transfer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use coffre_protocol::command::Word;
+use coffre_protocol::handshake::{Handshake, Negotiated};
+use coffre_protocol::mux::{MessageKind, put_message};
+use coffre_protocol::options::{RemoveSource, SecludedArgs, ServerOptions, render_usage_error};
+use coffre_protocol::wire::{DecodeError, Reader};
+use coffre_protocol::{ExitCode, ProtocolError, ProtocolVersion};
+
+use super::Pipe;
+use super::pipe::{Event, Output};
+use super::receive::{Outcome, Receiver};
+use crate::config::LandlockPolicy;
+use crate::confine::{TenantRoot, landlock};
+
+/// How long a client may take for its part of the handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(60);
+
+pub(super) struct Push {
+    pub(super) pipe: Arc<Pipe>,
+    pub(super) root: TenantRoot,
+    pub(super) home: PathBuf,
+    pub(super) landlock: LandlockPolicy,
+    pub(super) options: ServerOptions,
+    /// The words that `options` was made of.
+    pub(super) words: Vec<Word>,
+}
+
+/// What the client sends before the transfer.
+struct Opening<'a> {
+    pipe: &'a Pipe,
+    bytes: Vec<u8>,
+    deadline: Instant,
+}
+
+enum Refused {
+    /// Before the protocol began: told on stderr.
+    Usage(ProtocolError),
+    Protocol(ProtocolError),
+    Gone,
+}
+
+impl<'a> Opening<'a> {
+    fn new(pipe: &'a Pipe) -> Self {
+        Self { pipe, bytes: Vec::new(), deadline: Instant::now() + HANDSHAKE_TIME }
+    }
+
+    fn more(&mut self) -> Result<(), Refused> {
+        match self.pipe.wait(None, Some(self.deadline)) {
+            Event::Input(bytes) => {
+                self.bytes.extend_from_slice(&bytes);
+                Ok(())
+            }
+            Event::TimedOut => Err(Refused::Protocol(ProtocolError {
+                exit: ExitCode::Timeout,
+                message: "the client did not finish the handshake in time".to_owned(),
+            })),
+            Event::OutputRoom => Ok(()),
+            Event::InputEnd | Event::Disconnected => Err(Refused::Gone),
+        }
+    }
+
+    /// The words that follow on stdin with `--secluded-args`.
+    fn secluded_words(&mut self) -> Result<Vec<Word>, Refused> {
+        let mut decoder = SecludedArgs::new();
+        let mut words = Vec::new();
+        loop {
+            let mut reader = Reader::new(&self.bytes);
+            let step = decoder.decode_word(&mut reader);
+            let used = reader.consumed();
+            match step {
+                Ok(word) => {
+                    self.bytes.drain(..used);
+                    match word {
+                        Some(word) => words.push(word),
+                        None => return Ok(words),
+                    }
+                }
+                Err(DecodeError::Incomplete) => self.more()?,
+                Err(DecodeError::Malformed(error)) => return Err(Refused::Usage(error)),
+            }
+        }
+    }
+
+    fn handshake(&mut self, options: &ServerOptions) -> Result<Negotiated, Refused> {
+        let mut handshake = Handshake::new(options, ProtocolVersion::OWN, seed())
+            .map_err(Refused::Protocol)?;
+        if options.remove_source != RemoveSource::No {
+            // The client is told which files are safe once all are on disk; with incremental
+            // recursion it would have forgotten them by then.
+            handshake = handshake.without_incremental_recursion();
+        }
+        loop {
+            let mut reader = Reader::new(&self.bytes);
+            let result = handshake.decode(&mut reader);
+            let used = reader.consumed();
+            let output = handshake.take_output();
+            if !output.is_empty() {
+                self.pipe.send(Output::Stdout(Bytes::from(output)));
+            }
+            match result {
+                Ok(negotiated) => {
+                    self.bytes.drain(..used);
+                    return Ok(negotiated);
+                }
+                Err(DecodeError::Incomplete) => self.more()?,
+                Err(DecodeError::Malformed(error)) => return Err(Refused::Protocol(error)),
+            }
+        }
+    }
+}
+
+/// Unpredictable, so that nobody can prepare blocks whose sums collide.
+fn seed() -> i32 {
+    let mut bytes = [0; 4];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => i32::from_le_bytes(bytes).max(1),
+        Err(_) => std::process::id() as i32,
+    }
+}
+
+impl Push {
+    pub(super) fn run(self) -> Outcome {
+        if let Err(error) = landlock::confine_thread(self.landlock, &landlock::receiving(&self.home)) {
+            tracing::error!(%error, "cannot confine a session");
+            let refusal = ProtocolError {
+                exit: ExitCode::Unsupported,
+                message: "the server cannot confine this session and refuses it; ask its admin"
+                    .to_owned(),
+            };
+            refuse(&self.pipe, self.options, &refusal);
+            return Outcome::failed(ExitCode::Unsupported, error.to_string());
+        }
+        match self.converse() {
+            Ok(outcome) => outcome,
+            Err((_, Refused::Gone)) => {
+                Outcome::failed(ExitCode::StreamIo, "the connection was lost in the handshake")
+            }
+            Err((pipe, Refused::Usage(error))) => {
+                pipe.send(Output::Stderr(render_usage_error(&error).into()));
+                Outcome::failed(error.exit, error.message)
+            }
+            Err((pipe, Refused::Protocol(error))) => {
+                pipe.send(Output::Stderr(render_usage_error(&error).into()));
+                Outcome::failed(error.exit, error.message)
+            }
+        }
+    }
+
+    fn converse(self) -> Result<Outcome, (Arc<Pipe>, Refused)> {
+        let pipe = Arc::clone(&self.pipe);
+        let mut opening = Opening::new(&pipe);
+        let mut options = self.options;
+        if options.secluded {
+            let words = opening.secluded_words().map_err(|refused| (Arc::clone(&pipe), refused))?;
+            options = ServerOptions::parse_secluded(&self.words, &words)
+                .map_err(|error| (Arc::clone(&pipe), Refused::Usage(error)))?;
+            if let Some(refusal) = options.refusal() {
+                say_refusal(&mut opening, &options, &refusal);
+                return Ok(Outcome::failed(refusal.exit, refusal.message));
+            }
+        }
+        let negotiated =
+            opening.handshake(&options).map_err(|refused| (Arc::clone(&pipe), refused))?;
+        let receiver = Receiver::new(Arc::clone(&pipe), self.root, &options, negotiated);
+        Ok(receiver.run(&opening.bytes))
+    }
+}
+
+/// Refuses a session after the handshake, where a client can read why and takes over the exit
+/// code; the caller ends the pipe.
+pub(super) fn refuse(pipe: &Pipe, options: ServerOptions, refusal: &ProtocolError) {
+    let mut opening = Opening::new(pipe);
+    let mut options = options;
+    if options.secluded {
+        // The words are of no interest any more, but stand before the handshake.
+        if opening.secluded_words().is_err() {
+            return;
+        }
+        options.secluded = false;
+    }
+    say_refusal(&mut opening, &options, refusal);
+}
+
+fn say_refusal(opening: &mut Opening<'_>, options: &ServerOptions, refusal: &ProtocolError) {
+    let text = render_usage_error(refusal);
+    let Ok(negotiated) = opening.handshake(options) else {
+        opening.pipe.send(Output::Stderr(text.into()));
+        return;
+    };
+    let mut wire = Vec::new();
+    let kind = if negotiated.version.at_least(30) {
+        MessageKind::Error
+    } else {
+        MessageKind::ErrorXfer
+    };
+    for line in text.split_inclusive('\n') {
+        put_message(&mut wire, kind, line.as_bytes());
+    }
+    if negotiated.version.at_least(31) {
+        let code = i32::from(refusal.exit.code());
+        put_message(&mut wire, MessageKind::ErrorExit, &code.to_le_bytes());
+    }
+    opening.pipe.send(Output::Stdout(Bytes::from(wire)));
+    // A client in the middle of writing its list gets to read why.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while matches!(
+        opening.pipe.wait(None, Some(deadline)),
+        Event::Input(_) | Event::OutputRoom
+    ) {}
+}

@@ -1,0 +1,226 @@
+//! Where the entries go: the destination argument, and directories below it.
+
+use std::io;
+use std::sync::Arc;
+
+use coffre_protocol::ExitCode;
+use coffre_protocol::flist::{EntryRef, FileKind};
+use coffre_protocol::mux::MessageKind;
+
+use super::messages::reason;
+use super::{Fatal, Receiver};
+use crate::confine::{Dir, Kind, TenantPath};
+
+/// The settled destination.
+#[derive(Debug, Clone)]
+pub(super) struct Destination {
+    /// The directory that names of the list are relative to.
+    pub(super) dir: TenantPath,
+    /// The only entry goes to this name instead of its own.
+    pub(super) single_name: Option<Vec<u8>>,
+}
+
+impl Receiver {
+    /// Decides what the destination argument means, now that it is known what comes.
+    /// Errors: it cannot be entered or made, or is not a directory where it has to be one.
+    pub(super) fn settle_destination(&mut self) -> Result<(), Fatal> {
+        if self.destination.is_some() {
+            return Ok(());
+        }
+        let argument = self.destination_argument.clone();
+        let path = TenantPath::parse(&argument)
+            .map_err(|refusal| Fatal::exit(ExitCode::FileSelect, refusal.to_string()))?;
+        let total: u64 = self.lists.iter().map(|state| u64::from(state.list.len())).sum();
+        let has_slash = argument.ends_with(b"/");
+        let first_is_dir = self.lists[0]
+            .list
+            .iter()
+            .next()
+            .is_some_and(|(_, entry)| entry.kind() == FileKind::Directory);
+        let shown = format!("/{}", coffre_protocol::error::escape(path.as_bytes()));
+        match self.kind_at(&path) {
+            Ok(Some(Kind::Dir)) => self.enter(path),
+            Ok(Some(_)) if total > 1 || has_slash => {
+                return Err(Fatal::exit(
+                    ExitCode::FileSelect,
+                    "ERROR: destination must be a directory when copying more than 1 file",
+                ));
+            }
+            Ok(Some(_)) if first_is_dir => {
+                return Err(Fatal::exit(
+                    ExitCode::FileSelect,
+                    "ERROR: cannot overwrite non-directory with a directory",
+                ));
+            }
+            Ok(Some(_)) => self.enter_single(&path)?,
+            Ok(None) if total > 1 || has_slash => self.make_destination(path, &shown)?,
+            Ok(None) if total == 0 => self.enter(path),
+            Ok(None) => {
+                let parent = path.parent().unwrap_or_else(TenantPath::root);
+                if self.policy.mkpath {
+                    self.make_leading(&parent, &shown)?;
+                }
+                self.enter_single(&path)?;
+            }
+            Err(error) => {
+                return Err(Fatal::exit(
+                    ExitCode::FileSelect,
+                    format!("rsync: [Receiver] change_dir \"{shown}\" failed: {}", reason(&error)),
+                ));
+            }
+        }
+        if self.policy.info.delta_transmission {
+            let state = if self.policy.whole_file { "disabled" } else { "enabled" };
+            self.out.text(
+                MessageKind::Info,
+                &format!("delta-transmission {state}{}", if self.policy.whole_file {
+                    " for local transfer or --whole-file"
+                } else {
+                    ""
+                }),
+            );
+        }
+        self.begin_walk();
+        Ok(())
+    }
+
+    fn kind_at(&self, path: &TenantPath) -> io::Result<Option<Kind>> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(Some(Kind::Dir));
+        };
+        let dir = match self.root.dir(&parent) {
+            Ok(dir) => dir,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(dir.stat(name)?.map(|stat| stat.kind))
+    }
+
+    fn enter(&mut self, dir: TenantPath) {
+        self.destination = Some(Destination { dir, single_name: None });
+    }
+
+    fn enter_single(&mut self, path: &TenantPath) -> Result<(), Fatal> {
+        let parent = path.parent().unwrap_or_else(TenantPath::root);
+        let shown = format!("/{}", coffre_protocol::error::escape(parent.as_bytes()));
+        if !self.policy.dry_run
+            && let Err(error) = self.root.dir(&parent)
+        {
+            return Err(Fatal::exit(
+                ExitCode::FileSelect,
+                format!("rsync: [Receiver] change_dir#3 \"{shown}\" failed: {}", reason(&error)),
+            ));
+        }
+        self.destination = Some(Destination {
+            dir: parent,
+            single_name: path.file_name().map(<[u8]>::to_vec),
+        });
+        Ok(())
+    }
+
+    fn make_destination(&mut self, path: TenantPath, shown: &str) -> Result<(), Fatal> {
+        let parent = path.parent().unwrap_or_else(TenantPath::root);
+        let mut made = 1;
+        if self.policy.mkpath {
+            made += self.make_leading(&parent, shown)?;
+        }
+        if !self.policy.dry_run {
+            self.make_one(&path, shown)?;
+        }
+        self.made_dirs.insert(b".".to_vec());
+        if self.policy.info.created_destination && !self.policy.dry_run {
+            let line = if made == 1 {
+                format!("created directory {shown}")
+            } else {
+                format!("created {made} directories for {shown}")
+            };
+            self.out.text(MessageKind::Info, &line);
+        }
+        self.enter(path);
+        Ok(())
+    }
+
+    /// Makes the directories that lead to the destination. Answers how many.
+    fn make_leading(&mut self, path: &TenantPath, shown: &str) -> Result<u32, Fatal> {
+        let mut made = 0;
+        let mut reached = TenantPath::root();
+        for name in path.components().map(<[u8]>::to_vec).collect::<Vec<_>>() {
+            reached = reached
+                .child(&name)
+                .map_err(|error| Fatal::exit(ExitCode::FileIo, reason(&error)))?;
+            if matches!(self.kind_at(&reached), Ok(None)) {
+                if !self.policy.dry_run {
+                    self.make_one(&reached, shown)?;
+                }
+                made += 1;
+            }
+        }
+        Ok(made)
+    }
+
+    fn make_one(&mut self, path: &TenantPath, shown: &str) -> Result<(), Fatal> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        let mode = 0o777 & !self.policy.umask;
+        self.root.dir(&parent).and_then(|dir| dir.make_dir(name, mode)).map_err(|error| {
+            Fatal::exit(
+                ExitCode::FileIo,
+                format!("rsync: [Receiver] mkdir \"{shown}\" failed: {}", reason(&error)),
+            )
+        })
+    }
+
+    pub(super) fn is_single_file(&self) -> bool {
+        self.destination.as_ref().is_some_and(|destination| destination.single_name.is_some())
+    }
+
+    /// The name an entry gets in its directory.
+    pub(super) fn target_name(&self, entry: &EntryRef<'_>) -> Vec<u8> {
+        self.renamed(entry.base())
+    }
+
+    /// The name that the first component of an entry gets.
+    pub(super) fn renamed(&self, name: &[u8]) -> Vec<u8> {
+        match self.destination.as_ref().and_then(|destination| destination.single_name.as_ref()) {
+            Some(single) => single.clone(),
+            None => name.to_vec(),
+        }
+    }
+
+    /// The directory that an entry is in; `None`: it does not exist.
+    pub(super) fn dir_of(&mut self, entry: &EntryRef<'_>) -> io::Result<Option<Arc<Dir>>> {
+        self.dir_at(entry.dir())
+    }
+
+    /// A directory by its path relative to the destination; `None`: it does not exist.
+    pub(super) fn dir_at(&mut self, path: &[u8]) -> io::Result<Option<Arc<Dir>>> {
+        if let Some((last, dir)) = &self.last_dir
+            && last == path
+        {
+            return Ok(Some(Arc::clone(dir)));
+        }
+        let Some(destination) = &self.destination else { return Ok(None) };
+        let below = match &destination.single_name {
+            // A single directory that gets another name: its contents go below that name.
+            Some(single) if !path.is_empty() => {
+                let rest = path.iter().position(|b| *b == b'/').map_or(&b""[..], |at| &path[at..]);
+                [single, rest].concat()
+            }
+            _ => path.to_vec(),
+        };
+        let below = TenantPath::parse(&below)
+            .map_err(|refusal| io::Error::new(io::ErrorKind::InvalidInput, refusal.to_string()))?;
+        match self.root.cached_dir(&destination.dir.join(&below)) {
+            Ok(dir) => {
+                self.last_dir = Some((path.to_vec(), Arc::clone(&dir)));
+                Ok(Some(dir))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A directory goes away, or something else takes its place.
+    pub(super) fn forget_dir(&mut self, _path: &[u8]) {
+        self.last_dir = None;
+    }
+}

@@ -1,0 +1,211 @@
+//! Groups of hard links: one member is transferred or found in place, the others are linked to it.
+//!
+//! ```text
+//! Unstarted ──▶ InProgress (a member was requested) ──▶ Done (its path is known)
+//!     ▲                 │ failed
+//!     └─────────────────┘
+//! ```
+//!
+//! As with stock rsync, a missing member waits while a later one of the same list may exist
+//! already; when none does, the last of the list becomes the leader. Members that wait are linked
+//! last to first once the leader is there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use coffre_protocol::flist::{EntryRef, FileList};
+use coffre_protocol::item::ItemFlags;
+
+use super::decide;
+use super::generator::{Job, Target};
+use super::{Fatal, Receiver, path_of};
+use crate::confine::{Kind, Replace};
+
+#[derive(Debug, Default)]
+struct Group {
+    /// The last member in the newest list that has one.
+    last: u32,
+    state: State,
+    /// Members that wait for the leader, in the order they were visited.
+    waiting: Vec<u32>,
+}
+
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+enum State {
+    #[default]
+    Unstarted,
+    InProgress,
+    /// The leader's path, relative to the destination.
+    Done(Vec<u8>),
+}
+
+/// All groups of the session.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    groups: HashMap<u32, Group>,
+}
+
+impl Links {
+    pub(super) fn list_arrived(&mut self, list: &FileList) {
+        for (ndx, entry) in list.iter() {
+            if let Some(group) = entry.hard_link_group() {
+                self.groups.entry(group).or_default().last = ndx;
+            }
+        }
+    }
+
+    /// Whether a member that does not exist should wait for a later one; then it waits.
+    pub(super) fn waits_for_later_member(&mut self, ndx: u32, entry: &EntryRef<'_>) -> bool {
+        let group = entry.hard_link_group().and_then(|group| self.groups.get_mut(&group));
+        match group {
+            Some(group) if group.state == State::Unstarted && group.last != ndx => {
+                group.waiting.push(ndx);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A member was requested: it is the leader.
+    pub(super) fn requested(&mut self, _ndx: u32, entry: &EntryRef<'_>) {
+        if let Some(group) = entry.hard_link_group().and_then(|group| self.groups.get_mut(&group))
+            && group.state == State::Unstarted
+        {
+            group.state = State::InProgress;
+        }
+    }
+}
+
+impl Receiver {
+    /// Handles a member whose leader is known. `false`: it must be looked at like any file.
+    pub(super) fn link_follower(
+        &mut self,
+        ndx: u32,
+        entry: &EntryRef<'_>,
+        target: &Target,
+    ) -> Result<bool, Fatal> {
+        let Some(id) = entry.hard_link_group() else { return Ok(false) };
+        let Some(group) = self.links.groups.get_mut(&id) else { return Ok(false) };
+        match &group.state {
+            State::Unstarted => Ok(false),
+            State::InProgress => {
+                group.waiting.push(ndx);
+                self.opened(ndx)?;
+                Ok(true)
+            }
+            State::Done(leader) => {
+                let leader = leader.clone();
+                self.link_to(ndx, entry, target, &leader)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The entry is in place: if it leads a group, the members that wait are linked to it.
+    pub(super) fn leader_done(&mut self, _ndx: u32, entry: &EntryRef<'_>) -> Result<(), Fatal> {
+        let Some(id) = entry.hard_link_group() else { return Ok(()) };
+        let Some(group) = self.links.groups.get_mut(&id) else { return Ok(()) };
+        let leader = path_of(entry);
+        if let State::Done(_) = group.state {
+            return Ok(());
+        }
+        group.state = State::Done(leader.clone());
+        let waiting = std::mem::take(&mut group.waiting);
+        for member in waiting.into_iter().rev() {
+            let place = self.list_of(member)?;
+            let list = Arc::clone(&self.lists[place].list);
+            if let Some(entry) = list.entry(member) {
+                match self.target(&entry) {
+                    Ok(target) => self.link_to(member, &entry, &target, &leader)?,
+                    Err(error) => self.entry_failed("failed to stat", &entry, &error)?,
+                }
+            }
+            self.closed(member)?;
+        }
+        Ok(())
+    }
+
+    /// What was to lead could not be had: the next member takes its place.
+    pub(super) fn leader_failed(&mut self, ndx: u32) -> Result<(), Fatal> {
+        let place = self.list_of(ndx)?;
+        let list = Arc::clone(&self.lists[place].list);
+        let Some(id) = list.entry(ndx).and_then(|entry| entry.hard_link_group()) else {
+            return Ok(());
+        };
+        if let Some(group) = self.links.groups.get_mut(&id)
+            && !matches!(group.state, State::Done(_))
+        {
+            group.state = State::Unstarted;
+            let waiting = std::mem::take(&mut group.waiting);
+            if let Some(last) = waiting.last() {
+                group.last = *last;
+            }
+            self.jobs.extend(waiting.into_iter().map(Job::Revisit));
+        }
+        Ok(())
+    }
+
+    fn link_to(
+        &mut self,
+        ndx: u32,
+        entry: &EntryRef<'_>,
+        target: &Target,
+        leader: &[u8],
+    ) -> Result<(), Fatal> {
+        let base = ItemFlags::LOCAL_CHANGE | ItemFlags::XNAME_FOLLOWS;
+        let (leader_dir, leader_name) = match leader.iter().rposition(|b| *b == b'/') {
+            Some(slash) => (&leader[..slash], &leader[slash + 1..]),
+            None => (&b""[..], leader),
+        };
+        let leader_name = self.renamed(leader_name);
+        let from = match self.dir_at(leader_dir) {
+            Ok(from) => from,
+            Err(error) => return self.entry_failed("failed to open", entry, &error),
+        };
+        if let (Some(have), Some(from)) = (&target.stat, &from)
+            && let Ok(Some(leader_stat)) = from.stat(&leader_name)
+            && have.same_inode(&leader_stat)
+        {
+            if self.policy.itemizes_unchanged {
+                self.note(ndx, base, Some(b""), &[])?;
+            }
+            self.say_up_to_date(entry);
+            return Ok(());
+        }
+        let mut target = Target {
+            dir: target.dir.clone(),
+            name: target.name.clone(),
+            stat: target.stat,
+        };
+        if target.stat.is_some_and(|have| have.kind == Kind::Dir)
+            && !self.make_way(entry, &mut target, "hard link")?
+        {
+            return Ok(());
+        }
+        let extra = match self.extra(entry, &target) {
+            Ok(extra) => extra,
+            Err(error) => return self.entry_failed("failed to read attributes of", entry, &error),
+        };
+        let flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, base);
+        if !self.policy.dry_run {
+            let replace = if target.stat.is_some() { Replace::Yes } else { Replace::No };
+            let linked = match (&target.dir, &from) {
+                (Some(dir), Some(from)) => dir.link(&target.name, from, &leader_name, replace),
+                _ => Err(std::io::ErrorKind::NotFound.into()),
+            };
+            self.touched(entry.dir());
+            if let Err(error) = linked {
+                if super::messages::is_store_failure(&error) {
+                    return Err(self.store_failure("link", &path_of(entry), &error));
+                }
+                self.file_error("link", &path_of(entry), &error);
+                return Ok(());
+            }
+        }
+        self.totals.created += 1;
+        if self.policy.reports_success {
+            self.successes.push(ndx);
+        }
+        self.note(ndx, flags, Some(leader), &extra.missing)
+    }
+}

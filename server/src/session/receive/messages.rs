@@ -1,0 +1,108 @@
+//! What goes wrong, told to the client in the words that rsync uses, and to the log.
+//!
+//! A path in a message is the one that the client sees: the tenant's root is `/`.
+
+use std::io;
+
+use coffre_protocol::ExitCode;
+use coffre_protocol::error::escape;
+use coffre_protocol::flist::EntryRef;
+use coffre_protocol::mux::MessageKind;
+
+use super::{Fatal, Receiver, path_of};
+use crate::confine::AttributeError;
+
+/// Why a system call failed, as rsync prints it: `No space left on device (28)`.
+pub(super) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match error.raw_os_error() {
+        Some(code) => {
+            let bare = text.strip_suffix(&format!(" (os error {code})")).unwrap_or(&text);
+            format!("{bare} ({code})")
+        }
+        None => text,
+    }
+}
+
+/// Whether nothing more can be written to the store: it is full, read-only or broken.
+pub(super) fn is_store_failure(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
+    ) || error.raw_os_error() == Some(nix::errno::Errno::EIO as i32)
+}
+
+impl Receiver {
+    /// A path relative to the destination, as the client sees it.
+    pub(super) fn shown(&self, path: &[u8]) -> String {
+        let mut whole = b"/".to_vec();
+        if let Some(destination) = &self.destination {
+            whole.extend_from_slice(destination.dir.as_bytes());
+            if whole.len() > 1 && !path.is_empty() && path != b"." {
+                whole.push(b'/');
+            }
+        }
+        if path != b"." {
+            whole.extend_from_slice(path);
+        }
+        escape(&whole)
+    }
+
+    /// Something about one entry failed; the run goes on, and the client will exit with 23.
+    pub(super) fn file_error(&mut self, action: &str, path: &[u8], error: &io::Error) {
+        let shown = self.shown(path);
+        tracing::debug!(action, path = shown, %error, "entry failed");
+        self.totals.had_errors = true;
+        let line = if action.contains("failed to") {
+            format!("rsync: [generator] {action} \"{shown}\": {}", reason(error))
+        } else {
+            format!("rsync: [generator] {action} \"{shown}\" failed: {}", reason(error))
+        };
+        self.out.text(MessageKind::ErrorXfer, &line);
+    }
+
+    /// As [`Self::file_error`], unless the store itself failed: then the run ends.
+    pub(super) fn entry_failed(
+        &mut self,
+        action: &str,
+        entry: &EntryRef<'_>,
+        error: &io::Error,
+    ) -> Result<(), Fatal> {
+        let path = path_of(entry);
+        if is_store_failure(error) {
+            return Err(self.store_failure(action, &path, error));
+        }
+        self.file_error(action, &path, error);
+        Ok(())
+    }
+
+    /// The store is full or broken: exit 11.
+    pub(super) fn store_failure(&self, action: &str, path: &[u8], error: &io::Error) -> Fatal {
+        let shown = self.shown(path);
+        Fatal::exit(
+            ExitCode::FileIo,
+            format!("rsync: [receiver] {action} \"{shown}\": {}", reason(error)),
+        )
+    }
+
+    /// Tells of attributes that could not be set.
+    pub(super) fn report_attributes(
+        &mut self,
+        entry: &EntryRef<'_>,
+        result: io::Result<Vec<AttributeError>>,
+    ) -> Result<(), Fatal> {
+        match result {
+            Ok(errors) => {
+                for AttributeError { attribute, error } in errors {
+                    if is_store_failure(&error) {
+                        let action = format!("failed to set {attribute} on");
+                        return Err(self.store_failure(&action, &path_of(entry), &error));
+                    }
+                    self.file_error(&format!("failed to set {attribute} on"), &path_of(entry), &error);
+                }
+                Ok(())
+            }
+            Err(error) => self.entry_failed("failed to set attributes on", entry, &error),
+        }
+    }
+}

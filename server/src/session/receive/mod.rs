@@ -1,0 +1,480 @@
+//! The receiving end of an rsync session: `rsync --server` for a push, on one thread.
+//!
+//! ```text
+//!  Pipe ──▶ stream (units) ──▶ lists ──▶ generator ──▶ output ──▶ Pipe
+//!               │                            │ requests, notes, marks
+//!               └──▶ incoming (replies) ──▶ writer ──▶ TenantRoot
+//! ```
+//!
+//! [`Receiver::run`] goes round: take what the client sent, then let the generator take a few
+//! steps while little output is queued, then wait for either. Reading never waits for output, so
+//! the two cannot block each other, whatever the client does. [`phases`] says when a phase is
+//! over; [`decide`] holds the decisions without side effects; everything on disk goes through
+//! [`TenantRoot`].
+//!
+//! The run ends in one of three ways: with the goodbye, after which everything is synced and the
+//! exit status says how it went; with a [`Fatal`], which is told to the client; or with the
+//! connection gone. Whatever happens, no half-written file has a name.
+
+mod agreed;
+mod attributes;
+mod decide;
+mod delete;
+mod destination;
+mod directory;
+mod generator;
+mod hardlinks;
+mod incoming;
+mod lists;
+mod messages;
+mod output;
+mod phases;
+mod policy;
+mod protection;
+mod regular;
+mod special;
+mod stream;
+mod totals;
+mod writer;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use coffre_protocol::delta::TokenDecoder;
+use coffre_protocol::flist::{EntryRef, FileList, FlistDecoder, Flists, NamesByDir};
+use coffre_protocol::handshake::Negotiated;
+use coffre_protocol::mux::{Demux, MessageKind};
+use coffre_protocol::ndx::NdxCoder;
+use coffre_protocol::options::ServerOptions;
+use coffre_protocol::{ExitCode, ProtocolError};
+
+use self::agreed::Agreed;
+use self::attributes::XattrExchange;
+use self::protection::Protection;
+use self::destination::Destination;
+use self::generator::{Job, Walk};
+use self::hardlinks::Links;
+use self::incoming::{Incoming, Outstanding};
+use self::lists::ListState;
+use self::output::Outgoing;
+use self::phases::{Marks, Stage};
+use self::policy::Policy;
+use self::regular::Summing;
+use self::stream::Expect;
+use self::totals::Totals;
+use crate::confine::{Dir, TenantRoot};
+use crate::session::Pipe;
+use crate::session::pipe::Event;
+
+/// The generator pauses while this much output is queued.
+const OUTPUT_LIMIT: usize = 512 << 10;
+/// With fewer replies than this to come, the generator is served before more input.
+const FEW_OUTSTANDING: usize = 512;
+/// Requests ahead of their replies; protocols before 30 have no limit, since they do not say
+/// which requests will not be answered.
+const MAX_OUTSTANDING: usize = 16_384;
+/// Steps of the generator between two looks at the input.
+const STEPS: usize = 64;
+
+/// Why a run ends before its goodbye.
+#[derive(Debug)]
+pub(crate) enum Fatal {
+    /// Told to the client, which ends with the same code.
+    Exit { exit: ExitCode, message: String },
+    /// The client said that it ends with this code.
+    PeerExit(i32),
+    /// The connection is gone.
+    Disconnected,
+}
+
+impl Fatal {
+    fn exit(exit: ExitCode, message: impl Into<String>) -> Self {
+        Fatal::Exit { exit, message: message.into() }
+    }
+
+    fn violation(message: impl Into<String>) -> Self {
+        Fatal::exit(ExitCode::Protocol, message)
+    }
+
+    /// A mistake of ours.
+    fn internal(what: &str) -> Self {
+        Fatal::exit(ExitCode::Protocol, format!("internal error of the server: {what}"))
+    }
+}
+
+impl From<ProtocolError> for Fatal {
+    fn from(error: ProtocolError) -> Self {
+        Fatal::Exit { exit: error.exit, message: error.message }
+    }
+}
+
+/// How a run ended, for the record.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outcome {
+    pub(crate) exit: u32,
+    /// The goodbye was said and everything is on disk, without an error that makes the tree less
+    /// than what the client wanted.
+    pub(crate) ended_well: bool,
+    pub(crate) error: Option<String>,
+    pub(crate) files: u64,
+    pub(crate) transferred: u64,
+    pub(crate) created: u64,
+    pub(crate) deleted: u64,
+    pub(crate) literal: u64,
+    pub(crate) matched: u64,
+    pub(crate) total_size: u64,
+}
+
+impl Outcome {
+    /// A session that ended before it began.
+    pub(crate) fn failed(exit: ExitCode, error: impl Into<String>) -> Self {
+        Self { exit: exit.code().into(), error: Some(error.into()), ..Self::default() }
+    }
+}
+
+/// One session's receiving end.
+pub(crate) struct Receiver {
+    pipe: Arc<Pipe>,
+    root: TenantRoot,
+    policy: Policy,
+    negotiated: Agreed,
+    destination_argument: Vec<u8>,
+
+    // The stream.
+    demux: Demux,
+    carry: Vec<u8>,
+    expect: Expect,
+    decoder: FlistDecoder,
+    ndx_in: NdxCoder,
+    tokens: TokenDecoder,
+    incoming: Option<Incoming>,
+    outstanding: Outstanding,
+    last_input: Instant,
+
+    // The lists.
+    flists: Flists,
+    lists: VecDeque<ListState>,
+    /// A list whose id lists are still to come.
+    finished_list: Option<FileList>,
+    lists_complete: bool,
+    io_error: u32,
+
+    // The generator.
+    destination: Option<Destination>,
+    walk: Walk,
+    jobs: VecDeque<Job>,
+    /// To be sent again once the first phase is over.
+    redo: Vec<u32>,
+    summing: Option<Summing>,
+    links: Links,
+    protection: Protection,
+    failed_dirs: HashSet<Vec<u8>>,
+    made_dirs: HashSet<Vec<u8>>,
+    touched_dirs: HashSet<Vec<u8>>,
+    last_touched: Option<Vec<u8>>,
+    /// The names of the list with this start, by directory.
+    names: Option<(u32, Arc<NamesByDir>)>,
+    /// Deletions put off to the end: path, and whether it is a directory.
+    delayed_deletions: VecDeque<(Vec<u8>, bool)>,
+    deletes_now: bool,
+    told_io_error: bool,
+    /// Files that the client may remove once everything is on disk.
+    successes: Vec<u32>,
+    late_repairs: Vec<(Vec<u8>, (i64, u32))>,
+    last_dir: Option<(Vec<u8>, Arc<Dir>)>,
+    exchange: XattrExchange,
+
+    // The marks, and what is said.
+    stage: Stage,
+    marks: Marks,
+    phase_one_answered: bool,
+    out: Outgoing,
+    last_output: Instant,
+    totals: Totals,
+    buffer: Vec<u8>,
+}
+
+/// An entry's path relative to the destination; `.` for the destination itself.
+fn path_of(entry: &EntryRef<'_>) -> Vec<u8> {
+    if entry.is_root() {
+        return b".".to_vec();
+    }
+    let mut path = Vec::new();
+    entry.path(&mut path);
+    path
+}
+
+impl Receiver {
+    pub(crate) fn new(
+        pipe: Arc<Pipe>,
+        root: TenantRoot,
+        options: &ServerOptions,
+        negotiated: Negotiated,
+    ) -> Self {
+        let agreed = Agreed::new(options, negotiated);
+        let policy = Policy::new(options, agreed.version);
+        let format = agreed.list_format(options);
+        let wants_filters = options.receiver_wants_filter_list(agreed.version);
+        let now = Instant::now();
+        Self {
+            root,
+            destination_argument: options.destination(),
+            demux: Demux::new(),
+            carry: Vec::new(),
+            expect: if wants_filters { Expect::Filters } else { Expect::FileList },
+            decoder: FlistDecoder::new(format.clone()),
+            ndx_in: NdxCoder::new(agreed.version),
+            tokens: TokenDecoder::new(agreed.compression, agreed.version),
+            incoming: None,
+            outstanding: Outstanding::default(),
+            last_input: now,
+            flists: Flists::new(&format),
+            lists: VecDeque::new(),
+            finished_list: None,
+            lists_complete: false,
+            io_error: 0,
+            destination: None,
+            walk: Walk::default(),
+            jobs: VecDeque::new(),
+            redo: Vec::new(),
+            summing: None,
+            links: Links::default(),
+            protection: Protection::new(options, agreed.version),
+            failed_dirs: HashSet::new(),
+            made_dirs: HashSet::new(),
+            touched_dirs: HashSet::new(),
+            last_touched: None,
+            names: None,
+            delayed_deletions: VecDeque::new(),
+            deletes_now: false,
+            told_io_error: false,
+            successes: Vec::new(),
+            late_repairs: Vec::new(),
+            last_dir: None,
+            exchange: XattrExchange::new(format.limits.clone()),
+            stage: Stage::Visiting,
+            marks: Marks::default(),
+            phase_one_answered: false,
+            out: Outgoing::new(Arc::clone(&pipe), agreed.version),
+            last_output: now,
+            totals: Totals::default(),
+            buffer: Vec::new(),
+            policy,
+            negotiated: agreed,
+            pipe,
+        }
+    }
+
+    /// Runs to the end; the caller tells the exit status. `early`: what came of the client behind the handshake.
+    pub(crate) fn run(mut self, early: &[u8]) -> Outcome {
+        let result = self.converse(early);
+        match result {
+            Ok(()) => self.settle(),
+            Err(fatal) => self.abandon(fatal),
+        }
+    }
+
+    fn converse(&mut self, early: &[u8]) -> Result<(), Fatal> {
+        if self.expect == Expect::FileList {
+            self.begin_list(None)?;
+        }
+        self.feed(early)?;
+        self.advance()?;
+        while self.stage != Stage::Over {
+            self.generate_some()?;
+            if self.stage == Stage::Over {
+                break;
+            }
+            self.flush();
+            if let Some(bytes) = self.pipe.try_input() {
+                self.take_input(&bytes)?;
+                continue;
+            }
+            let wants_room = self.may_generate().then_some(OUTPUT_LIMIT / 2);
+            match self.pipe.wait(wants_room, self.next_deadline()) {
+                Event::Input(bytes) => self.take_input(&bytes)?,
+                Event::OutputRoom => {}
+                Event::TimedOut => self.look_at_clock()?,
+                Event::InputEnd | Event::Disconnected => return Err(Fatal::Disconnected),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_input(&mut self, bytes: &Bytes) -> Result<(), Fatal> {
+        self.last_input = Instant::now();
+        self.feed(bytes)?;
+        self.advance()
+    }
+
+    fn may_generate(&self) -> bool {
+        self.has_work()
+            && (self.outstanding.len() < MAX_OUTSTANDING || !self.negotiated.version.at_least(30))
+    }
+
+    /// Lets the generator work: a little when much is outstanding and input waits, else until
+    /// enough output is queued.
+    fn generate_some(&mut self) -> Result<(), Fatal> {
+        let mut steps = 0;
+        while self.may_generate()
+            && self.out.pending() + self.pipe.output_backlog() < OUTPUT_LIMIT
+        {
+            self.generate()?;
+            steps += 1;
+            if steps % STEPS == 0 {
+                self.advance()?;
+                self.flush();
+                if self.outstanding.len() >= FEW_OUTSTANDING && self.pipe.has_input() {
+                    return Ok(());
+                }
+            }
+        }
+        if steps > 0 {
+            self.advance()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        if self.out.pending() > 0 {
+            self.last_output = Instant::now();
+            self.out.flush();
+        }
+    }
+
+    /// Half the timeout: after so long a silence of ours a keep-alive is due.
+    fn lull(&self) -> Option<Duration> {
+        self.policy.timeout.map(|seconds| Duration::from_secs(u64::from(seconds.div_ceil(2))))
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let lull = self.lull()?;
+        let silence = self.silence_limit()?;
+        let keep_alive = self.last_output + lull;
+        Some(keep_alive.min(self.last_input + silence))
+    }
+
+    /// How long the client may be silent. Once the lists are complete it sends keep-alives of its
+    /// own, but may be busy reading a large file between two of them.
+    fn silence_limit(&self) -> Option<Duration> {
+        let seconds = u64::from(self.policy.timeout?);
+        Some(Duration::from_secs(if self.lists_complete { 3 * seconds } else { seconds }))
+    }
+
+    fn look_at_clock(&mut self) -> Result<(), Fatal> {
+        if let Some(limit) = self.silence_limit()
+            && self.last_input.elapsed() >= limit
+        {
+            return Err(Fatal::exit(
+                ExitCode::Timeout,
+                format!("rsync: [receiver] io timeout after {} seconds -- exiting", limit.as_secs()),
+            ));
+        }
+        self.stay_alive();
+        if self.lull().is_some_and(|lull| self.last_output.elapsed() >= lull) {
+            // Nothing may be sent before the lists are there.
+            self.last_output = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// During long work of ours: tells a client with a timeout that the server lives.
+    fn stay_alive(&mut self) {
+        if let Some(lull) = self.lull()
+            && self.destination.is_some()
+            && self.last_output.elapsed() >= lull
+        {
+            self.last_output = Instant::now();
+            self.out.keep_alive();
+        }
+    }
+
+    /// The goodbye was said: put everything on disk, and tell how it went.
+    fn settle(&mut self) -> Outcome {
+        if !self.policy.dry_run
+            && let Err(error) = self.root.sync()
+        {
+            tracing::error!(%error, "cannot sync the store");
+            let fatal = Fatal::exit(
+                ExitCode::FileIo,
+                format!("the data could not be written to disk: {}", messages::reason(&error)),
+            );
+            return self.abandon(fatal);
+        }
+        let exit = if self.totals.had_errors || self.io_error & 1 != 0 {
+            ExitCode::Partial
+        } else if self.io_error & 2 != 0 {
+            ExitCode::Vanished
+        } else if self.io_error & 4 != 0 {
+            ExitCode::DeleteLimit
+        } else {
+            ExitCode::Ok
+        };
+        let error = (exit != ExitCode::Ok).then(|| exit.text().to_owned());
+        self.outcome(exit.code().into(), matches!(exit, ExitCode::Ok | ExitCode::Vanished), error)
+    }
+
+    /// Ends a run that cannot go on.
+    fn abandon(&mut self, fatal: Fatal) -> Outcome {
+        self.incoming = None;
+        match fatal {
+            Fatal::Exit { exit, message } => {
+                self.out.text(MessageKind::Error, &message);
+                self.out.text(
+                    MessageKind::Error,
+                    &format!(
+                        "rsync error: {} (code {}) at coffre [receiver={}]",
+                        exit.text(),
+                        exit.code(),
+                        env!("CARGO_PKG_VERSION")
+                    ),
+                );
+                self.out.error_exit(exit);
+                self.out.flush();
+                self.drain();
+                self.outcome(exit.code().into(), false, Some(message))
+            }
+            Fatal::PeerExit(code) => {
+                let code = u32::try_from(code).unwrap_or(ExitCode::StreamIo.code().into());
+                self.out.acknowledge_exit();
+                self.out.flush();
+                self.outcome(code, false, Some(format!("the client ended with code {code}")))
+            }
+            Fatal::Disconnected => self.outcome(
+                ExitCode::StreamIo.code().into(),
+                false,
+                Some("the connection was lost".to_owned()),
+            ),
+        }
+    }
+
+    /// Reads on for a while after an error, so that a client in the middle of writing gets to
+    /// read why.
+    fn drain(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            match self.pipe.wait(None, Some(deadline)) {
+                Event::Input(_) | Event::OutputRoom => {}
+                Event::InputEnd | Event::Disconnected | Event::TimedOut => return,
+            }
+        }
+    }
+
+    fn outcome(&self, exit: u32, ended_well: bool, error: Option<String>) -> Outcome {
+        let totals = &self.totals;
+        Outcome {
+            exit,
+            ended_well,
+            error,
+            files: totals.entries,
+            transferred: totals.transferred,
+            created: totals.created,
+            deleted: totals.deleted.total(),
+            literal: totals.literal,
+            matched: totals.matched,
+            total_size: totals.size,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What the server sends: items, marks and block sums in the data stream, messages between them.
+//!
+//! Everything is appended to one buffer in the order it was said, and handed to the SSH side in
+//! large pieces by [`Outgoing::flush`]. Nothing here ever waits.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coffre_protocol::mux::{MAX_DATA, MAX_TEXT, MessageKind, put_message};
+use coffre_protocol::ndx::{Ndx, NdxCoder};
+use coffre_protocol::wire::Write;
+use coffre_protocol::{ExitCode, ProtocolVersion};
+
+use crate::session::Pipe;
+use crate::session::pipe::Output;
+
+const HEADER: usize = 4;
+
+/// The server's side of the stream.
+pub(super) struct Outgoing {
+    pipe: Arc<Pipe>,
+    version: ProtocolVersion,
+    ndx: NdxCoder,
+    wire: Vec<u8>,
+    /// Where the header of the data frame that is being filled stands.
+    open_frame: Option<usize>,
+}
+
+impl Outgoing {
+    pub(super) fn new(pipe: Arc<Pipe>, version: ProtocolVersion) -> Self {
+        Self { pipe, version, ndx: NdxCoder::new(version), wire: Vec::new(), open_frame: None }
+    }
+
+    pub(super) fn ndx(&mut self, ndx: Ndx) {
+        let mut bytes = Vec::with_capacity(8);
+        self.ndx.encode(ndx, &mut bytes);
+        self.put(&bytes);
+    }
+
+    fn message(&mut self, kind: MessageKind, payload: &[u8]) {
+        self.close_frame();
+        put_message(&mut self.wire, kind, payload);
+    }
+
+    /// A line for the person at the other end; `line` has no newline.
+    pub(super) fn text(&mut self, kind: MessageKind, line: &str) {
+        // Old clients do not know the two kinds that protocol 30 added.
+        let kind = match kind {
+            MessageKind::Error if !self.version.at_least(30) => MessageKind::ErrorXfer,
+            MessageKind::Warning if !self.version.at_least(30) => MessageKind::Info,
+            kind => kind,
+        };
+        let mut bytes = line.as_bytes().to_vec();
+        bytes.truncate(MAX_TEXT - 1);
+        bytes.push(b'\n');
+        self.message(kind, &bytes);
+    }
+
+    /// As [`Self::text`], for lines that carry a name of any bytes.
+    pub(super) fn raw_text(&mut self, kind: MessageKind, mut line: Vec<u8>) {
+        line.truncate(MAX_TEXT - 1);
+        line.push(b'\n');
+        self.message(kind, &line);
+    }
+
+    /// Something was deleted: `path` is relative to the destination.
+    pub(super) fn deleted(&mut self, path: &[u8], is_dir: bool) {
+        let mut payload = path.to_vec();
+        if is_dir {
+            payload.push(0);
+        }
+        self.message(MessageKind::Deleted, &payload);
+    }
+
+    /// The file with this index is safely on disk.
+    pub(super) fn success(&mut self, ndx: u32) {
+        self.message(MessageKind::Success, &(ndx as i32).to_le_bytes());
+    }
+
+    /// Tells the client to end with `exit` (protocol 31 and later).
+    pub(super) fn error_exit(&mut self, exit: ExitCode) {
+        if self.version.at_least(31) {
+            self.message(MessageKind::ErrorExit, &i32::from(exit.code()).to_le_bytes());
+        }
+    }
+
+    /// Answers a client that said it ends (protocol 31 and later).
+    pub(super) fn acknowledge_exit(&mut self) {
+        if self.version.at_least(31) {
+            self.message(MessageKind::ErrorExit, &[]);
+        }
+    }
+
+    /// An empty frame of data: "still here".
+    pub(super) fn keep_alive(&mut self) {
+        self.message(MessageKind::Data, &[]);
+        self.flush();
+    }
+
+    fn close_frame(&mut self) {
+        if let Some(start) = self.open_frame.take() {
+            let len = (self.wire.len() - start - HEADER) as u32;
+            self.wire[start..start + HEADER].copy_from_slice(&(len | 7 << 24).to_le_bytes());
+        }
+    }
+
+    /// Bytes that [`Self::flush`] would hand over.
+    pub(super) fn pending(&self) -> usize {
+        self.wire.len()
+    }
+
+    /// Hands everything said so far to the SSH side.
+    pub(super) fn flush(&mut self) {
+        self.close_frame();
+        if !self.wire.is_empty() {
+            let bytes = Bytes::from(std::mem::take(&mut self.wire));
+            self.pipe.send(Output::Stdout(bytes));
+        }
+    }
+}
+
+/// Appends to the data stream.
+impl Write for Outgoing {
+    fn put(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let start = match self.open_frame {
+                Some(start) if self.wire.len() - start - HEADER < MAX_DATA => start,
+                _ => {
+                    self.close_frame();
+                    let start = self.wire.len();
+                    self.wire.extend_from_slice(&[0; HEADER]);
+                    self.open_frame = Some(start);
+                    start
+                }
+            };
+            let room = MAX_DATA - (self.wire.len() - start - HEADER);
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.wire.extend_from_slice(now);
+            bytes = later;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coffre_protocol::mux::{Demux, Message, Piece};
+
+    #[test]
+    fn data_and_messages_come_out_in_the_order_they_were_said() {
+        let pipe = Arc::new(Pipe::new());
+        let version = ProtocolVersion::OWN;
+        let mut out = Outgoing::new(Arc::clone(&pipe), version);
+        let long = vec![7u8; 3 * MAX_DATA + 5];
+        out.put(&long);
+        out.text(MessageKind::Info, "hello");
+        out.ndx(Ndx::Done);
+        out.deleted(b"d", true);
+        out.flush();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let Some(Output::Stdout(bytes)) = runtime.block_on(pipe.next_output()) else {
+            panic!("no output")
+        };
+        let mut demux = Demux::new();
+        let mut input = &bytes[..];
+        let mut data = Vec::new();
+        let mut messages = Vec::new();
+        while let Some(piece) = demux.next(&mut input).unwrap() {
+            match piece {
+                Piece::Data(bytes) => data.extend_from_slice(bytes),
+                Piece::Message(message) => messages.push((data.len(), message)),
+            }
+        }
+        assert_eq!(data.len(), long.len() + 1);
+        assert_eq!(
+            messages,
+            [
+                (long.len(), Message::Text(MessageKind::Info, b"hello\n".to_vec())),
+                (long.len() + 1, Message::Deleted(b"d\0".to_vec())),
+            ]
+        );
+    }
+}

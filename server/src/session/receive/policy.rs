@@ -1,0 +1,196 @@
+//! What the client's options mean for this receiver, in the form that its hot loops ask for.
+
+use coffre_protocol::ProtocolVersion;
+use coffre_protocol::flist::EntryRef;
+use coffre_protocol::options::{
+    DeleteTiming, Info, LogFormat, ModifyWindow, RemoveSource, ServerOptions, WholeFile, Xattrs,
+};
+
+/// How a file is told from one that is up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum QuickCheck {
+    SizeAndTime,
+    SizeOnly,
+    Checksum,
+    /// Nothing counts as up to date.
+    IgnoreTimes,
+}
+
+/// Kinds of message that the client wants.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wants {
+    pub(super) skip: bool,
+    pub(super) nonreg: bool,
+    pub(super) symsafe: bool,
+    pub(super) del: bool,
+    /// `X is uptodate`
+    pub(super) name_unchanged: bool,
+    /// `created directory X`
+    pub(super) created_destination: bool,
+    pub(super) delta_transmission: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Policy {
+    pub(super) perms: bool,
+    pub(super) executability: bool,
+    pub(super) owner: bool,
+    pub(super) group: bool,
+    pub(super) times: bool,
+    pub(super) omit_dir_times: bool,
+    pub(super) omit_link_times: bool,
+    pub(super) atimes: bool,
+    pub(super) acls: bool,
+    pub(super) xattrs: bool,
+    pub(super) links: bool,
+    pub(super) devices: bool,
+    pub(super) specials: bool,
+    pub(super) safe_links: bool,
+    pub(super) relative: bool,
+    pub(super) no_implied_dirs: bool,
+    pub(super) prune_empty_dirs: bool,
+
+    pub(super) quick_check: QuickCheck,
+    /// See [`super::decide::times_differ`].
+    pub(super) modify_window: i32,
+    pub(super) update: bool,
+    pub(super) existing_only: bool,
+    pub(super) ignore_existing: bool,
+    pub(super) max_size: Option<u64>,
+    pub(super) min_size: Option<u64>,
+
+    pub(super) whole_file: bool,
+    pub(super) block_len: Option<u32>,
+    pub(super) sparse: bool,
+    pub(super) preallocate: bool,
+    pub(super) fsync: bool,
+    pub(super) mkpath: bool,
+    pub(super) dry_run: bool,
+    pub(super) reports_success: bool,
+    pub(super) reports_up_to_date: bool,
+
+    pub(super) deletion: DeleteTiming,
+    pub(super) force: bool,
+    pub(super) ignore_errors: bool,
+    pub(super) max_delete: Option<u64>,
+
+    pub(super) info: Wants,
+    pub(super) verbose: u8,
+    pub(super) itemizes: bool,
+    pub(super) itemizes_unchanged: bool,
+    /// Seconds.
+    pub(super) timeout: Option<u32>,
+    /// Bits that a new file does not get without `--perms`.
+    pub(super) umask: u32,
+}
+
+/// The server's umask: what stock servers run with, whatever this process was started with.
+const UMASK: u32 = 0o022;
+
+impl Policy {
+    pub(super) fn new(options: &ServerOptions, version: ProtocolVersion) -> Self {
+        let info = options.info();
+        let itemizes =
+            matches!(options.log_format, LogFormat::Itemize | LogFormat::ItemizeUnchanged);
+        let says_names = !matches!(
+            options.log_format,
+            LogFormat::Itemize | LogFormat::ItemizeUnchanged | LogFormat::Operation
+        );
+        Self {
+            perms: options.perms || options.acls,
+            executability: options.executability,
+            owner: options.owner,
+            group: options.group,
+            times: options.times,
+            omit_dir_times: options.omit_dir_times,
+            omit_link_times: options.omit_link_times,
+            atimes: options.atimes,
+            acls: options.acls,
+            xattrs: options.xattrs != Xattrs::No,
+            links: options.links,
+            devices: options.devices,
+            specials: options.specials,
+            safe_links: options.safe_links,
+            relative: options.relative,
+            no_implied_dirs: !options.implied_dirs,
+            prune_empty_dirs: options.prune_empty_dirs,
+            quick_check: if options.checksum {
+                QuickCheck::Checksum
+            } else if options.size_only {
+                QuickCheck::SizeOnly
+            } else if options.ignore_times {
+                QuickCheck::IgnoreTimes
+            } else {
+                QuickCheck::SizeAndTime
+            },
+            modify_window: match options.modify_window {
+                ModifyWindow::Seconds(seconds) => i32::try_from(seconds).unwrap_or(i32::MAX),
+                ModifyWindow::Nanoseconds => -1,
+            },
+            update: options.update,
+            existing_only: options.existing,
+            ignore_existing: options.ignore_existing,
+            max_size: options.max_size,
+            min_size: options.min_size,
+            whole_file: options.whole_file == WholeFile::Always,
+            block_len: options.block_size,
+            sparse: options.sparse,
+            preallocate: options.preallocate,
+            fsync: options.fsync,
+            mkpath: options.mkpath,
+            dry_run: !options.changes_disk(),
+            reports_success: options.remove_source != RemoveSource::No,
+            reports_up_to_date: options.remove_source == RemoveSource::SourceFiles,
+            deletion: options.deletion(version),
+            force: options.force,
+            ignore_errors: options.ignore_errors,
+            max_delete: options.max_delete,
+            info: Wants {
+                skip: info.wants(Info::Skip),
+                nonreg: info.wants(Info::Nonreg),
+                symsafe: info.wants(Info::Symsafe),
+                del: info.wants(Info::Del),
+                name_unchanged: info.level(Info::Name) >= 2 && says_names,
+                created_destination: info.wants(Info::Name) || options.log_format != LogFormat::None,
+                delta_transmission: info.level(Info::Flist) >= 1 && options.verbosity >= 2,
+            },
+            verbose: options.verbosity,
+            itemizes,
+            itemizes_unchanged: options.itemizes_unchanged(),
+            timeout: options.timeout_secs.filter(|seconds| *seconds > 0),
+            umask: UMASK,
+        }
+    }
+
+    pub(super) fn may_delete(&self) -> bool {
+        self.deletion != DeleteTiming::None || self.force
+    }
+
+    pub(super) fn deletes_before(&self) -> bool {
+        self.deletion == DeleteTiming::Before
+    }
+
+    /// As directories are visited: to delete at once, or to note down what will be.
+    pub(super) fn deletes_during(&self) -> bool {
+        matches!(self.deletion, DeleteTiming::During | DeleteTiming::Delay)
+    }
+
+    pub(super) fn deletes_delayed(&self) -> bool {
+        self.deletion == DeleteTiming::Delay
+    }
+
+    pub(super) fn deletes_late(&self) -> bool {
+        matches!(self.deletion, DeleteTiming::Delay | DeleteTiming::After)
+    }
+
+    /// How much newer than the source a file must be for `--update` to leave it, less one second.
+    pub(super) fn update_slack(&self) -> i64 {
+        i64::from(self.modify_window.max(0))
+    }
+
+    /// The mode an unnamed file is made with: that of the entry as far as nobody else could read
+    /// it meanwhile, which an unnamed file lets nobody do.
+    pub(super) fn staging_mode(&self, entry: &EntryRef<'_>) -> u32 {
+        (entry.mode() & 0o700) | 0o600
+    }
+}

@@ -1,0 +1,258 @@
+//! Regular files: whether one is wanted, what its basis is, and the request for it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use coffre_protocol::flist::EntryRef;
+use coffre_protocol::item::{ItemFlags, ItemHead};
+use coffre_protocol::mux::MessageKind;
+use coffre_protocol::sum::{BlockSumEncoder, SumHead};
+use coffre_protocol::wire::Write;
+
+use super::decide;
+use super::generator::Target;
+use super::incoming::{Awaited, Basis};
+use super::policy::QuickCheck;
+use super::{Fatal, Receiver, path_of};
+use crate::confine::{Dir, Kind, Stat};
+
+/// How much of a basis is summed between two looks at the input.
+const SUM_STEP: usize = 1 << 20;
+
+/// A basis whose block sums are being sent.
+pub(super) struct Summing {
+    file: File,
+    at: u64,
+    len: u64,
+    sums: BlockSumEncoder,
+}
+
+impl Receiver {
+    pub(super) fn visit_regular(
+        &mut self,
+        ndx: u32,
+        entry: &EntryRef<'_>,
+        mut target: Target,
+    ) -> Result<(), Fatal> {
+        if !self.passes_size(entry) {
+            return Ok(());
+        }
+        if let Some(have) = &target.stat
+            && have.kind == Kind::File
+        {
+            if self.policy.update && have.mtime.secs > entry.mtime().0 + self.policy.update_slack() {
+                if self.policy.info.skip {
+                    self.out.raw_text(
+                        MessageKind::Info,
+                        [&path_of(entry)[..], b" is newer"].concat(),
+                    );
+                }
+                return Ok(());
+            }
+            if self.is_up_to_date(entry, &target)? {
+                return self.leave_as_is(ndx, entry, &target);
+            }
+        } else if target.stat.is_some() && !self.make_way(entry, &mut target, "regular file")? {
+            return Ok(());
+        }
+        if target.stat.is_none() && self.links.waits_for_later_member(ndx, entry) {
+            self.opened(ndx)?;
+            return Ok(());
+        }
+        self.request(ndx, entry, &target, false)
+    }
+
+    /// `--max-size` and `--min-size`.
+    fn passes_size(&mut self, entry: &EntryRef<'_>) -> bool {
+        let verdict: &[u8] = if self.policy.max_size.is_some_and(|max| entry.len() > max) {
+            b" is over max-size"
+        } else if self.policy.min_size.is_some_and(|min| entry.len() < min) {
+            b" is under min-size"
+        } else {
+            return true;
+        };
+        if self.policy.info.skip {
+            self.out.raw_text(MessageKind::Info, [&path_of(entry)[..], verdict].concat());
+        }
+        false
+    }
+
+    fn is_up_to_date(&mut self, entry: &EntryRef<'_>, target: &Target) -> Result<bool, Fatal> {
+        let (Some(dir), Some(have)) = (&target.dir, &target.stat) else { return Ok(false) };
+        if self.policy.quick_check != QuickCheck::Checksum {
+            return Ok(decide::quick_check(&self.policy, entry, have));
+        }
+        if have.size != entry.len() {
+            return Ok(false);
+        }
+        let Some(digest) = entry.digest() else { return Ok(false) };
+        match self.digest_of(dir, &target.name) {
+            Ok(own) => Ok(own == digest),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// The digest of a whole file, as `--checksum` compares it.
+    fn digest_of(&mut self, dir: &Dir, name: &[u8]) -> std::io::Result<Vec<u8>> {
+        let file = dir.open_file(name)?;
+        let mut summer = self.negotiated.list_summer();
+        let mut at = 0;
+        self.buffer.resize(SUM_STEP, 0);
+        loop {
+            let read = file.read_at(&mut self.buffer, at)?;
+            if read == 0 {
+                return Ok(summer.finish().as_bytes().to_vec());
+            }
+            summer.update(&self.buffer[..read]);
+            at += read as u64;
+            self.stay_alive();
+        }
+    }
+
+    /// The content is right; the attributes may not be.
+    fn leave_as_is(
+        &mut self,
+        ndx: u32,
+        entry: &EntryRef<'_>,
+        target: &Target,
+    ) -> Result<(), Fatal> {
+        self.settle_attributes(ndx, entry, target, ItemFlags::default())?;
+        self.say_up_to_date(entry);
+        self.totals.up_to_date += 1;
+        if self.policy.reports_up_to_date {
+            self.successes.push(ndx);
+        }
+        self.leader_done(ndx, entry)
+    }
+
+    pub(super) fn say_up_to_date(&mut self, entry: &EntryRef<'_>) {
+        if self.policy.info.name_unchanged {
+            self.out
+                .raw_text(MessageKind::Info, [&path_of(entry)[..], b" is uptodate"].concat());
+        }
+    }
+
+    /// Asks for a file's content.
+    fn request(
+        &mut self,
+        ndx: u32,
+        entry: &EntryRef<'_>,
+        target: &Target,
+        is_redo: bool,
+    ) -> Result<(), Fatal> {
+        let extra = match self.extra(entry, target) {
+            Ok(extra) => extra,
+            Err(error) => return self.entry_failed("failed to read attributes of", entry, &error),
+        };
+        let mut flags = ItemFlags::TRANSFER;
+        if self.policy.quick_check == QuickCheck::Checksum && target.stat.is_some() {
+            flags |= ItemFlags::REPORT_CHANGE;
+        }
+        let flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, flags);
+        let item = ItemHead { flags, basis_type: None, xname: None };
+        let exchanges = self.exchanges_xattrs(&item);
+        self.put_item(ndx, &item, exchanges.then_some(&extra.missing));
+        self.links.requested(ndx, entry);
+        self.opened(ndx)?;
+        if self.policy.dry_run {
+            self.await_reply(Awaited::dry_run(ndx, item));
+            return Ok(());
+        }
+        let (basis, head) = self.basis_for(entry, target, is_redo);
+        let mut bytes = Vec::with_capacity(16);
+        head.encode(&mut bytes);
+        self.out.put(&bytes);
+        self.await_reply(Awaited::file(ndx, item, extra.missing, head, if basis.is_some() {
+            Basis::Destination
+        } else {
+            Basis::None
+        }, is_redo));
+        if let Some((file, len)) = basis {
+            self.summing = Some(Summing {
+                file,
+                at: 0,
+                len,
+                sums: self.negotiated.block_sums(&head),
+            });
+            self.sum_more()?;
+        }
+        Ok(())
+    }
+
+    /// Opens the file that stands at the destination as a basis, and plans its blocks.
+    fn basis_for(
+        &mut self,
+        entry: &EntryRef<'_>,
+        target: &Target,
+        is_redo: bool,
+    ) -> (Option<(File, u64)>, SumHead) {
+        let (Some(dir), Some(Stat { size: 1.., .. })) = (&target.dir, &target.stat) else {
+            return (None, SumHead::NONE);
+        };
+        if self.policy.whole_file {
+            return (None, SumHead::NONE);
+        }
+        let opened = dir
+            .open_file(&target.name)
+            .and_then(|file| file.metadata().map(|metadata| (file, metadata.len())));
+        match opened {
+            Ok((file, len)) => {
+                let head = self.negotiated.sum_head(len, self.policy.block_len, is_redo);
+                if head.is_empty() { (None, head) } else { (Some((file, len)), head) }
+            }
+            Err(error) => {
+                let path = self.shown(&path_of(entry));
+                self.out.text(
+                    MessageKind::Error,
+                    &format!(
+                        "rsync: [generator] failed to open \"{path}\", continuing: {}",
+                        super::messages::reason(&error)
+                    ),
+                );
+                (None, SumHead::NONE)
+            }
+        }
+    }
+
+    /// Sums a little more of the basis at hand.
+    pub(super) fn sum_more(&mut self) -> Result<(), Fatal> {
+        let Some(mut summing) = self.summing.take() else { return Ok(()) };
+        self.buffer.resize(SUM_STEP, 0);
+        let want = SUM_STEP.min((summing.len - summing.at) as usize);
+        // A basis that shrinks or cannot be read gives sums of zeros: they match nothing, and
+        // the number of blocks that was announced is kept.
+        let mut read = 0;
+        while read < want {
+            match summing.file.read_at(&mut self.buffer[read..want], summing.at + read as u64) {
+                Ok(0) | Err(_) => break,
+                Ok(n) => read += n,
+            }
+        }
+        self.buffer[read..want].fill(0);
+        let mut sums = Vec::new();
+        summing.sums.sum_blocks(&self.buffer[..want], &mut sums);
+        summing.at += want as u64;
+        let is_over = summing.at == summing.len;
+        if is_over {
+            summing.sums.finish(&mut sums);
+        } else {
+            self.summing = Some(summing);
+        }
+        self.out.put(&sums);
+        Ok(())
+    }
+
+    /// Asks once more, after the first transfer did not verify.
+    pub(super) fn request_again(&mut self, ndx: u32, entry: &EntryRef<'_>) -> Result<(), Fatal> {
+        let target = match self.target(entry) {
+            Ok(target) => target,
+            Err(error) => return self.entry_failed("recv_generator: failed to stat", entry, &error),
+        };
+        let target = match &target.stat {
+            Some(have) if have.kind != Kind::File => Target { stat: None, ..target },
+            _ => target,
+        };
+        self.totals.redone += 1;
+        self.request(ndx, entry, &target, true)
+    }
+}

@@ -1,0 +1,208 @@
+//! Symlinks, devices, fifos and sockets; and making way for an entry of another kind.
+
+use std::collections::HashMap;
+
+use coffre_protocol::flist::{EntryRef, FileKind};
+use coffre_protocol::item::ItemFlags;
+use coffre_protocol::mux::MessageKind;
+
+use super::decide;
+use super::generator::Target;
+use super::{Fatal, Receiver, path_of};
+use crate::confine::{Kind, Replace, XattrSet};
+
+impl Receiver {
+    pub(super) fn visit_symlink(
+        &mut self,
+        ndx: u32,
+        entry: &EntryRef<'_>,
+        target: Target,
+    ) -> Result<(), Fatal> {
+        let link = entry.link_target().unwrap_or_default().to_vec();
+        if self.policy.safe_links && decide::is_unsafe_link(&link, &path_of(entry)) {
+            if self.policy.info.symsafe {
+                let line = [
+                    b"ignoring unsafe symlink \"",
+                    &path_of(entry)[..],
+                    b"\" -> \"",
+                    &link,
+                    b"\"",
+                ];
+                self.out.raw_text(MessageKind::Info, line.concat());
+            }
+            return Ok(());
+        }
+        let is_same = match (&target.dir, &target.stat) {
+            (Some(dir), Some(have)) if have.kind == Kind::Symlink => {
+                dir.read_link(&target.name).is_ok_and(|own| own == link)
+            }
+            _ => false,
+        };
+        self.visit_made(ndx, entry, target, is_same, "symlink")
+    }
+
+    pub(super) fn visit_node(
+        &mut self,
+        ndx: u32,
+        entry: &EntryRef<'_>,
+        target: Target,
+    ) -> Result<(), Fatal> {
+        let is_device =
+            matches!(entry.kind(), FileKind::CharDevice | FileKind::BlockDevice);
+        let is_same = target.stat.is_some_and(|have| {
+            kind_of(entry.kind()) == Some(have.kind) && (!is_device || have.rdev == entry.rdev())
+        });
+        let what = if is_device { "device file" } else { "special file" };
+        self.visit_made(ndx, entry, target, is_same, what)
+    }
+
+    /// An entry that is made here, without a transfer. `is_same`: it is there as it should be,
+    /// but for its attributes.
+    fn visit_made(
+        &mut self,
+        ndx: u32,
+        entry: &EntryRef<'_>,
+        mut target: Target,
+        is_same: bool,
+        what: &str,
+    ) -> Result<(), Fatal> {
+        if is_same {
+            self.settle_attributes(ndx, entry, &target, ItemFlags::default())?;
+            self.say_up_to_date(entry);
+            return self.leader_done(ndx, entry);
+        }
+        let changes = target
+            .stat
+            .is_some_and(|have| Some(family(have.kind)) == kind_of(entry.kind()).map(family));
+        if !changes && target.stat.is_some() && !self.make_way(entry, &mut target, what)? {
+            return Ok(());
+        }
+        let extra = match self.extra(entry, &target) {
+            Ok(extra) => extra,
+            Err(error) => return self.entry_failed("failed to read attributes of", entry, &error),
+        };
+        let base = ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE;
+        let flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, base);
+        if !self.policy.dry_run && !self.make(entry, &target, extra.missing.is_empty())? {
+            return self.leader_failed(ndx);
+        }
+        self.totals.created += 1;
+        if self.policy.reports_success {
+            self.successes.push(ndx);
+        }
+        self.note(ndx, flags, None, &extra.missing)?;
+        self.leader_done(ndx, entry)
+    }
+
+    /// Makes the entry beside its name and puts it in place. `false`: reported and skipped.
+    fn make(
+        &mut self,
+        entry: &EntryRef<'_>,
+        target: &Target,
+        has_values: bool,
+    ) -> Result<bool, Fatal> {
+        let mut wanted = self.wanted(entry, None, &XattrSet::new(), &HashMap::new());
+        if !has_values {
+            wanted.without_xattrs();
+        }
+        let attributes = wanted.attributes();
+        let replace = if target.stat.is_some() { Replace::Yes } else { Replace::No };
+        let (action, made) = match &target.dir {
+            None => ("create", Err(std::io::ErrorKind::NotFound.into())),
+            Some(dir) if entry.kind() == FileKind::Symlink => (
+                "symlink",
+                dir.make_symlink(
+                    &target.name,
+                    entry.link_target().unwrap_or_default(),
+                    &attributes,
+                    replace,
+                ),
+            ),
+            Some(dir) => (
+                "mknod",
+                match kind_of(entry.kind()) {
+                    Some(kind) => {
+                        dir.make_node(&target.name, kind, entry.rdev(), &attributes, replace)
+                    }
+                    None => Err(std::io::ErrorKind::InvalidInput.into()),
+                },
+            ),
+        };
+        self.touched(entry.dir());
+        match made {
+            Ok(errors) => {
+                self.report_attributes(entry, Ok(errors))?;
+                Ok(true)
+            }
+            Err(error) if super::messages::is_store_failure(&error) => {
+                Err(self.store_failure(action, &path_of(entry), &error))
+            }
+            Err(error) => {
+                self.file_error(action, &path_of(entry), &error);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Removes what stands in the way of an entry of another kind. A directory is removed with
+    /// its contents only where the client may delete. `false`: it stays, and the client was told.
+    pub(super) fn make_way(
+        &mut self,
+        entry: &EntryRef<'_>,
+        target: &mut Target,
+        what: &str,
+    ) -> Result<bool, Fatal> {
+        let (Some(dir), Some(have)) = (target.dir.clone(), target.stat) else {
+            return Ok(true);
+        };
+        let path = path_of(entry);
+        let removed = if have.kind == Kind::Dir {
+            self.remove_obstructing_directory(&dir, &target.name, &path)?
+        } else if self.policy.dry_run {
+            true
+        } else {
+            match dir.remove_file(&target.name) {
+                Ok(()) => true,
+                Err(error) => {
+                    self.file_error("delete_file: unlink", &path, &error);
+                    false
+                }
+            }
+        };
+        self.touched(entry.dir());
+        if removed {
+            target.stat = None;
+            return Ok(true);
+        }
+        let mut line = format!("could not make way for new {what}: ").into_bytes();
+        line.extend_from_slice(&path);
+        self.out.raw_text(MessageKind::ErrorXfer, line);
+        self.totals.had_errors = true;
+        Ok(false)
+    }
+}
+
+/// Kinds that replace each other as a change; any other pair is a deletion and a new entry.
+fn family(kind: Kind) -> u8 {
+    match kind {
+        Kind::File => 0,
+        Kind::Dir => 1,
+        Kind::Symlink => 2,
+        Kind::CharDevice | Kind::BlockDevice => 3,
+        Kind::Fifo | Kind::Socket => 4,
+    }
+}
+
+/// What an entry of this kind is on disk.
+pub(super) fn kind_of(kind: FileKind) -> Option<Kind> {
+    Some(match kind {
+        FileKind::Regular => Kind::File,
+        FileKind::Directory => Kind::Dir,
+        FileKind::Symlink => Kind::Symlink,
+        FileKind::CharDevice => Kind::CharDevice,
+        FileKind::BlockDevice => Kind::BlockDevice,
+        FileKind::Fifo => Kind::Fifo,
+        FileKind::Socket => Kind::Socket,
+        FileKind::Missing => return None,
+    })
+}

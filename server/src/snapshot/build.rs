@@ -1,0 +1,299 @@
+//! Takes a snapshot: links the live tree into a new one, and commits that by one rename.
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use coffre_protocol::error::escape;
+use jiff::Timestamp;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, FileType, Mode, RenameFlags, Statx};
+use rustix::io::Errno;
+
+use super::attributes::{self, same_mount};
+use super::error::SnapshotError;
+use super::home::{Home, Stage};
+use super::marker;
+use super::name::{SnapshotName, State};
+use super::progress::Progress;
+use super::relink;
+use super::remove::remove_tree;
+use super::tree::{Level, Node, Place};
+use super::walk::{self, Scratch, each_entry, open_directory};
+
+/// A committed snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    pub name: SnapshotName,
+    /// The name it would have had if that second were free.
+    pub instead_of: Option<SnapshotName>,
+    /// Files of all kinds but directories, below the root.
+    pub files: u64,
+    /// Directories below the root.
+    pub directories: u64,
+    /// Inodes that had no room for more links, and were made anew.
+    pub new_inodes: u64,
+    /// What was left out because it is of another file system.
+    pub borders: Vec<Border>,
+    pub took: Duration,
+}
+
+/// A mount point in the live tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Border {
+    /// It is an empty directory in the snapshot.
+    Directory(String),
+    /// It is not in the snapshot.
+    File(String),
+}
+
+/// Takes a snapshot of `<home>/live`, which the caller holds alone, named after `when` (or after
+/// the next second that no snapshot has). It is on disk when this returns.
+///
+/// On an error there is no new snapshot, and live is as it was. What was built of it is removed
+/// again; after a cancellation, which is to be quick, that is left to [`super::sweep`].
+pub fn take(
+    home: &Path,
+    when: Timestamp,
+    state: State,
+    progress: &dyn Progress,
+) -> Result<Taken, SnapshotError> {
+    let started = Instant::now();
+    let asked = SnapshotName::new(when, state).ok_or(SnapshotError::TimeOutOfRange(when))?;
+    let home = Home::open_or_create(home)?;
+    let live = home.live()?;
+    if !home.try_lock()? {
+        return Err(SnapshotError::Busy);
+    }
+    for (file_name, stage, name) in home.unfinished()? {
+        if stage == Stage::Building {
+            home.set_aside(&c_string(&file_name), name)?;
+        }
+    }
+
+    let name = home.free_name(asked)?;
+    let building = Stage::Building.name_of(name, 0);
+    let built = build(&home, live, name, &building, progress);
+    let built = built.and_then(|built| commit(&home, name, &building).map(|()| built));
+    match built {
+        Ok(built) => Ok(Taken {
+            name,
+            instead_of: (name != asked).then_some(asked),
+            files: built.files.into_inner(),
+            directories: built.directories.into_inner(),
+            new_inodes: built.new_inodes,
+            borders: built
+                .borders
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
+            took: started.elapsed(),
+        }),
+        Err(error) => {
+            // The error tells more than whatever goes wrong in clearing up, and what is left is
+            // swept at the next start.
+            if let (Ok(aside), false) = (home.set_aside(&building, name), progress.cancelled()) {
+                let _ = remove_tree(&home, &aside, None, &());
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Gives the built tree its name, once all of it is on disk.
+fn commit(home: &Home, name: SnapshotName, building: &CStr) -> Result<(), SnapshotError> {
+    let shown = building.to_string_lossy();
+    rustix::fs::syncfs(&home.snapshots).map_err(|error| home.fail("sync", &shown, error))?;
+    rustix::fs::renameat_with(
+        &home.snapshots,
+        building,
+        &home.snapshots,
+        name.to_string(),
+        RenameFlags::NOREPLACE,
+    )
+    .map_err(|error| home.fail("commit", &name.to_string(), error))?;
+    rustix::fs::fsync(&home.snapshots).map_err(|error| home.fail("sync", &name.to_string(), error))
+}
+
+/// A directory of the live tree and its counterpart in the snapshot.
+pub(super) struct Pair {
+    pub live: OwnedFd,
+    pub copy: OwnedFd,
+}
+
+impl Level for Pair {
+    fn below(&self, name: &CStr) -> Result<Self, Errno> {
+        Ok(Self {
+            live: open_directory(&self.live, name)?,
+            copy: open_directory(&self.copy, name)?,
+        })
+    }
+}
+
+/// A snapshot that is being built.
+struct Build<'a> {
+    progress: &'a dyn Progress,
+    root: Statx,
+    files: AtomicU64,
+    directories: AtomicU64,
+    borders: Mutex<Vec<Border>>,
+    /// Inodes of live that take no more links.
+    exhausted: Mutex<HashSet<u64>>,
+    new_inodes: u64,
+}
+
+fn build<'a>(
+    home: &Home,
+    live: OwnedFd,
+    name: SnapshotName,
+    building: &CStr,
+    progress: &'a dyn Progress,
+) -> Result<Build<'a>, SnapshotError> {
+    let shown = building.to_string_lossy();
+    let root = attributes::stat(&live).map_err(|e| SnapshotError::io("look at", b"live", e))?;
+    let around = attributes::stat(&home.snapshots).map_err(|e| home.fail("look at", "", e))?;
+    if !same_mount(&root, &around) {
+        return Err(SnapshotError::Apart);
+    }
+    let create = |error| home.fail("create", &shown, error);
+    rustix::fs::mkdirat(&home.snapshots, building, Mode::RWXU).map_err(create)?;
+    let copy = open_directory(&home.snapshots, building).map_err(create)?;
+    // First of all, because the root may get a mode that allows no writing.
+    marker::set(&copy, name, &home.tenant).map_err(|error| home.fail("mark", &shown, error))?;
+
+    let threads = walk::threads_for(&live);
+    let pair = |live: &OwnedFd, copy: &OwnedFd| -> std::io::Result<Pair> {
+        Ok(Pair {
+            live: live.try_clone()?,
+            copy: copy.try_clone()?,
+        })
+    };
+    let fail = |error| SnapshotError::io("open", b"live", error);
+    let walk_pair = pair(&live, &copy).map_err(fail)?;
+    let mut build = Build {
+        progress,
+        root,
+        files: AtomicU64::new(0),
+        directories: AtomicU64::new(0),
+        borders: Mutex::new(Vec::new()),
+        exhausted: Mutex::new(HashSet::new()),
+        new_inodes: 0,
+    };
+    let top = Node::root(c"live", walk_pair);
+    let first = Place {
+        parent: top,
+        name: c".".to_owned(),
+    };
+    walk::run(threads, vec![first], |place, found, scratch| {
+        build.directory(place, found, scratch)
+    })?;
+
+    let exhausted = std::mem::take(&mut build.exhausted);
+    let exhausted = exhausted
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    if !exhausted.is_empty() {
+        let aside = Stage::Building.name_of(name, 1);
+        let top = pair(&live, &copy).map_err(fail)?;
+        build.new_inodes = relink::relink(home, top, &aside, &exhausted, progress)?;
+    }
+    Ok(build)
+}
+
+impl Build<'_> {
+    /// Links all files of one directory, creates its subdirectories, and gives it its attributes.
+    fn directory(
+        &self,
+        place: Place<Pair>,
+        found: &mut Vec<Place<Pair>>,
+        scratch: &mut Scratch,
+    ) -> Result<(), SnapshotError> {
+        if self.progress.cancelled() {
+            return Err(SnapshotError::Cancelled);
+        }
+        let fail = |doing| {
+            let place = &place;
+            move |error: Errno| SnapshotError::io(doing, &place.path(), error)
+        };
+        let pair = place.open().map_err(fail("open"))?;
+        let stat = attributes::stat(&pair.live).map_err(fail("look at"))?;
+        let mut files = 0;
+        let mut subdirectories: Vec<CString> = Vec::new();
+        if same_mount(&stat, &self.root) {
+            let link = |name: &CStr, kind, inode| {
+                if kind == FileType::Directory {
+                    rustix::fs::mkdirat(&pair.copy, name, Mode::RWXU).map_err(|error| {
+                        let path = below(&place, name);
+                        SnapshotError::io("create the copy of", &path, error)
+                    })?;
+                    subdirectories.push(name.to_owned());
+                    return Ok(());
+                }
+                files += u64::from(self.link(&place, &pair, name, inode)?);
+                if files.is_multiple_of(walk::CHECK_EVERY) && self.progress.cancelled() {
+                    return Err(SnapshotError::Cancelled);
+                }
+                Ok(())
+            };
+            each_entry(&pair.live, &mut scratch.entries, || place.path(), link)?;
+        } else {
+            self.add_border(Border::Directory(escape(&place.path())));
+        }
+        attributes::copy(&pair.live, &stat, &pair.copy, scratch)
+            .map_err(fail("copy the attributes of"))?;
+
+        let directories = subdirectories.len() as u64;
+        self.files.fetch_add(files, Ordering::Relaxed);
+        self.directories.fetch_add(directories, Ordering::Relaxed);
+        self.progress.advance(files, directories);
+        if !subdirectories.is_empty() {
+            let parent = place.into_node(pair);
+            let child = |name| Place {
+                parent: std::sync::Arc::clone(&parent),
+                name,
+            };
+            found.extend(subdirectories.into_iter().map(child));
+        }
+        Ok(())
+    }
+
+    /// Links one file. `false`: it is not in the snapshot.
+    fn link(
+        &self,
+        place: &Place<Pair>,
+        pair: &Pair,
+        name: &CStr,
+        inode: u64,
+    ) -> Result<bool, SnapshotError> {
+        match rustix::fs::linkat(&pair.live, name, &pair.copy, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::MLINK) => {
+                let exhausted = self.exhausted.lock();
+                exhausted
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(inode);
+                Ok(true)
+            }
+            Err(Errno::XDEV) => {
+                self.add_border(Border::File(escape(&below(place, name))));
+                Ok(false)
+            }
+            Err(error) => Err(SnapshotError::io("link", &below(place, name), error)),
+        }
+    }
+
+    fn add_border(&self, border: Border) {
+        let borders = self.borders.lock();
+        borders.unwrap_or_else(PoisonError::into_inner).push(border);
+    }
+}
+
+fn below(place: &Place<Pair>, name: &CStr) -> Vec<u8> {
+    [&place.path(), &b"/"[..], name.to_bytes()].concat()
+}
+
+fn c_string(name: &str) -> CString {
+    CString::new(name).expect("a directory entry has no NUL")
+}

@@ -1,0 +1,286 @@
+//! The byte stream as the SSH library gets it: the socket with a login deadline, an eye on stuck
+//! writes, and a way to end it from outside.
+//!
+//! The library has none of these: an unauthenticated peer may stay for ever by sending a byte now
+//! and then, a write to a peer that reads nothing waits for ever (and while it waits nothing else
+//! of the connection runs), a client that is told goodbye may stay, and dropping what the library
+//! gave back does not stop the connection. Here each of them becomes an I/O error, at which the
+//! library lets go.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::connection::Link;
+
+/// How long a peer may keep us waiting after its login.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// A peer that takes no byte for this long is gone, or stuck for good.
+    write: Duration,
+    /// How long a peer may take to close after we did.
+    farewell: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            write: Duration::from_secs(120),
+            farewell: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Sent by the peer already, or by us already: see [`preamble`](super::preamble).
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    /// To be read again.
+    pub(super) received: Vec<u8>,
+    /// Bytes at the start of the library's output that have gone out.
+    pub(super) sent: usize,
+}
+
+/// See the module's story.
+pub(super) struct Guarded<S> {
+    inner: S,
+    link: Arc<Link>,
+    patience: Patience,
+    received: io::Cursor<Vec<u8>>,
+    sent: usize,
+    /// The end of the login's time, and after our own close that of the farewell.
+    deadline: Pin<Box<Sleep>>,
+    leaving: bool,
+    write_deadline: Pin<Box<Sleep>>,
+    write_stuck: bool,
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ended: bool,
+}
+
+impl<S> Guarded<S> {
+    pub(super) fn new(
+        inner: S,
+        begun: Begun,
+        login_deadline: Instant,
+        patience: Patience,
+        link: Arc<Link>,
+    ) -> Self {
+        let end = {
+            let link = Arc::clone(&link);
+            Box::pin(async move { link.ended().await })
+        };
+        Self {
+            inner,
+            link,
+            patience,
+            received: io::Cursor::new(begun.received),
+            sent: begun.sent,
+            deadline: Box::pin(tokio::time::sleep_until(login_deadline)),
+            leaving: false,
+            write_deadline: Box::pin(tokio::time::sleep_until(login_deadline)),
+            write_stuck: false,
+            end,
+            ended: false,
+        }
+    }
+
+    /// Looks whether the stream must end, and arranges to be woken when it must.
+    fn poll_limits(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.ended = self.ended || self.end.as_mut().poll(cx).is_ready();
+        if self.ended {
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "closed by this server",
+            ));
+        }
+        let in_time = !self.leaving && self.link.is_authenticated();
+        if !in_time && self.deadline.as_mut().poll(cx).is_ready() {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                if self.leaving {
+                    "the peer did not close"
+                } else {
+                    "no login in time"
+                },
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.poll_limits(cx)?;
+        let position = this.received.position() as usize;
+        let left = &this.received.get_ref()[position..];
+        if !left.is_empty() {
+            let n = left.len().min(buf.remaining());
+            buf.put_slice(&left[..n]);
+            if position + n == this.received.get_ref().len() {
+                this.received = io::Cursor::default();
+            } else {
+                this.received.set_position((position + n) as u64);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut this.inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        this.poll_limits(cx)?;
+        if this.sent > 0 {
+            let n = this.sent.min(buf.len());
+            this.sent -= n;
+            return Poll::Ready(Ok(n));
+        }
+        let written = Pin::new(&mut this.inner).poll_write(cx, buf);
+        if written.is_ready() {
+            this.write_stuck = false;
+            return written;
+        }
+        if !this.write_stuck {
+            this.write_stuck = true;
+            let deadline = Instant::now() + this.patience.write;
+            this.write_deadline.as_mut().reset(deadline);
+        }
+        ready!(this.write_deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the peer takes no data",
+        )))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.leaving {
+            self.leaving = true;
+            let deadline = Instant::now() + self.patience.farewell;
+            self.deadline.as_mut().reset(deadline);
+        }
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    const GRACE: Duration = Duration::from_millis(200);
+    const PATIENCE: Patience = Patience {
+        write: Duration::from_millis(300),
+        farewell: Duration::from_millis(100),
+    };
+
+    /// A stream over a pipe of 16 bytes, and the peer's end of it.
+    fn guarded(begun: Begun) -> (Guarded<DuplexStream>, DuplexStream, Arc<Link>) {
+        let (near, far) = tokio::io::duplex(16);
+        let link = Arc::new(Link::new(None));
+        let deadline = Instant::now() + GRACE;
+        let stream = Guarded::new(near, begun, deadline, PATIENCE, Arc::clone(&link));
+        (stream, far, link)
+    }
+
+    #[tokio::test]
+    async fn what_was_exchanged_already_is_read_again_and_not_written_again() {
+        let (mut stream, mut far, _link) = guarded(Begun {
+            received: b"hello ".to_vec(),
+            sent: 4,
+        });
+        far.write_all(b"world").await.unwrap();
+        let mut read = [0; 11];
+        stream.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"hello world");
+        stream.write_all(b"ididnew").await.unwrap();
+        let mut written = [0; 3];
+        far.read_exact(&mut written).await.unwrap();
+        assert_eq!(&written, b"new");
+    }
+
+    #[tokio::test]
+    async fn the_login_deadline_ends_a_stream_that_trickles() {
+        let (mut stream, mut far, _link) = guarded(Begun::default());
+        tokio::spawn(async move {
+            while far.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(GRACE / 20).await;
+            }
+        });
+        let begin = Instant::now();
+        let error = stream.read_to_end(&mut Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begin.elapsed() < GRACE * 10);
+    }
+
+    #[tokio::test]
+    async fn after_the_login_there_is_no_deadline() {
+        let (mut stream, mut far, link) = guarded(Begun::default());
+        link.authenticated();
+        tokio::spawn(async move {
+            tokio::time::sleep(GRACE * 2).await;
+            far.write_all(b"x").await.unwrap();
+            far
+        });
+        assert_eq!(stream.read_u8().await.unwrap(), b'x');
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
+        let (mut stream, mut far, link) = guarded(Begun::default());
+        link.authenticated();
+        let slow = tokio::spawn(async move {
+            for _ in 0..10 {
+                tokio::time::sleep(PATIENCE.write / 4).await;
+                far.read_u8().await.unwrap();
+            }
+            far
+        });
+        // Takes longer than the patience, but never stands still for as long.
+        stream.write_all(&[0; 26]).await.unwrap();
+        let _far = slow.await.unwrap();
+        let begin = Instant::now();
+        let error = stream.write_all(&[0; 26]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begin.elapsed() >= PATIENCE.write);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_close_is_left_soon() {
+        let (mut stream, _far, link) = guarded(Begun::default());
+        link.authenticated();
+        stream.shutdown().await.unwrap();
+        let begin = Instant::now();
+        assert!(stream.read_u8().await.is_err());
+        assert!(begin.elapsed() >= PATIENCE.farewell);
+    }
+
+    #[tokio::test]
+    async fn ending_the_link_wakes_the_reader() {
+        let (mut stream, _far, link) = guarded(Begun::default());
+        link.authenticated();
+        let reader = tokio::spawn(async move { stream.read_u8().await });
+        tokio::task::yield_now().await;
+        link.end();
+        let error = reader.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    }
+}
