@@ -29,15 +29,17 @@ pub const SUITES: &[&str] = &["bullseye", "bookworm", "trixie", "sid"];
 /// What is fetched; apt adds the libraries.
 const PACKAGES: &[&str] = &["rsync", "openssh-client"];
 
-/// `COFFRE_COMPAT_CACHE`, else a directory in the user's cache.
+/// `COFFRE_COMPAT_CACHE`, else the system's cache for root (clients also run as other users, who
+/// cannot look into root's home), else a directory in the user's cache.
 pub fn cache_dir() -> PathBuf {
     if let Some(dir) = std::env::var_os("COFFRE_COMPAT_CACHE") {
         return PathBuf::from(dir);
     }
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
-        .unwrap_or_else(std::env::temp_dir);
+    let cache = match std::env::var_os("HOME") {
+        _ if crate::sandbox::is_root() => PathBuf::from("/var/cache"),
+        Some(home) => Path::new(&home).join(".cache"),
+        None => std::env::temp_dir(),
+    };
     cache.join("coffre-client-compat")
 }
 

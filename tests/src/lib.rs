@@ -1,1 +1,173 @@
+//! What the end-to-end tests in `tests/` share: a coffre that runs with its own store and keys, a
+//! stock client for it, and a proxy that cuts connections.
+//!
+//! The binary under test is the one that `cargo build` made, see
+//! [`coffre_client_compat::sandbox::coffre_binary`]. Everything needs root, as a real server for
+//! all owners does; without it tests say that they were skipped, and pass.
 
+mod proxy;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use coffre_client_compat::clients::Clients;
+use coffre_client_compat::run::{Invocation, Outcome};
+use coffre_client_compat::sandbox::{Coffre, Keys, coffre_binary, is_root};
+use coffre_client_compat::tree::Builder;
+use tempfile::TempDir;
+
+pub use proxy::Proxy;
+
+/// A running coffre and a client with a source tree.
+///
+/// Fields are dropped in this order: the server before its files.
+pub struct Bed {
+    pub coffre: Coffre,
+    pub keys: Keys,
+    clients: Clients,
+    dir: TempDir,
+}
+
+impl Bed {
+    /// With the store in a directory for temporary files. `None`: not root, and said so.
+    pub fn new() -> Result<Option<Self>> {
+        if !may_run() {
+            return Ok(None);
+        }
+        let dir = tempfile::Builder::new().prefix("coffre-tests-").tempdir()?;
+        let store = dir.path().join("server/store");
+        Self::start(dir, &store).map(Some)
+    }
+
+    /// With the store in a place that outlives the value.
+    pub fn with_store(store: &Path) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("coffre-tests-").tempdir()?;
+        Self::start(dir, store)
+    }
+
+    fn start(dir: TempDir, store: &Path) -> Result<Self> {
+        let keys = Keys::make(&dir.path().join("keys"))?;
+        let server = dir.path().join("server");
+        let coffre = Coffre::start_with(&server, &keys, store, &coffre_binary()?)?;
+        let bed = Self {
+            coffre,
+            keys,
+            clients: Clients::find()?,
+            dir,
+        };
+        bed.source()?;
+        bed.ssh_config("client", bed.coffre.port())?;
+        Ok(bed)
+    }
+
+    /// The client's own directory; its `src` is pushed.
+    pub fn local(&self) -> PathBuf {
+        self.dir.path().join("local")
+    }
+
+    pub fn source(&self) -> Result<Builder> {
+        Builder::at(&self.local().join("src"))
+    }
+
+    /// Where `server:/mnt/compat/dst/` is.
+    pub fn destination(&self) -> PathBuf {
+        self.coffre.base().join("dst")
+    }
+
+    /// What sessions leave behind when they break off: must be nothing.
+    pub fn left_in_staging(&self) -> Vec<PathBuf> {
+        let staging = self.coffre.home().join(".staging");
+        let names = fs::read_dir(staging).into_iter().flatten().flatten();
+        names.map(|entry| entry.path()).collect()
+    }
+
+    /// An ssh configuration with one of the keys, for the server or for a proxy before it.
+    pub fn ssh_config(&self, key: &str, port: u16) -> Result<PathBuf> {
+        let file = self.dir.path().join(format!("ssh_config_{key}_{port}"));
+        self.keys.client_config(&file, port, key)?;
+        Ok(file)
+    }
+
+    /// The stock client, not started yet. Words are split at spaces.
+    pub fn rsync(&self, key: &str, port: u16, command: &str) -> Result<Invocation> {
+        let ssh = self.clients.ssh(None)?.path.display().to_string();
+        let config = self.ssh_config(key, port)?;
+        let mut client = Invocation::new(&self.clients.rsync(None)?.path, &self.local());
+        client.args = command.split_whitespace().map(Into::into).collect();
+        client.env = vec![
+            ("PATH".into(), "/usr/bin:/bin".into()),
+            ("LC_ALL".into(), "C.UTF-8".into()),
+            ("TZ".into(), "UTC".into()),
+            (
+                "RSYNC_RSH".into(),
+                format!("{ssh} -F {}", config.display()).into(),
+            ),
+        ];
+        Ok(client)
+    }
+
+    /// Runs `rsync` as the tenant's client.
+    pub fn push(&self, command: &str) -> Result<Outcome> {
+        self.rsync("client", self.coffre.port(), command)?.run()
+    }
+
+    /// … and it must end well.
+    pub fn push_well(&self, command: &str) -> Result<Outcome> {
+        let outcome = self.push(command)?;
+        if outcome.exit != 0 {
+            bail!("rsync {command}: {}", said(&outcome));
+        }
+        Ok(outcome)
+    }
+
+    /// The client's ssh, with a command for the server and what goes to its standard input.
+    pub fn ssh(&self, key: &str, command: &str, stdin: Vec<u8>) -> Result<Outcome> {
+        let config = self.ssh_config(key, self.coffre.port())?;
+        let mut client = Invocation::new(&self.clients.ssh(None)?.path, &self.local());
+        client.args = vec!["-F".into(), config.into(), "server".into(), command.into()];
+        client.env = vec![("PATH".into(), "/usr/bin:/bin".into())];
+        client.stdin = stdin;
+        client.run()
+    }
+
+    /// What stock rsync finds different between two directories here, content included. The
+    /// server's own attributes do not count.
+    pub fn differences(&self, left: &Path, right: &Path) -> Result<String> {
+        let mut compare = Invocation::new(&self.clients.rsync(None)?.path, Path::new("/"));
+        compare.args = [
+            "-aHAXnci",
+            "--numeric-ids",
+            "--delete",
+            "--filter=-x user.coffre.*",
+        ]
+        .map(Into::into)
+        .to_vec();
+        compare.args.push(format!("{}/", left.display()).into());
+        compare.args.push(format!("{}/", right.display()).into());
+        compare.env = vec![("PATH".into(), "/usr/bin:/bin".into())];
+        let outcome = compare.run()?;
+        if outcome.exit != 0 {
+            bail!("rsync cannot compare: {}", said(&outcome));
+        }
+        Ok(String::from_utf8_lossy(&outcome.stdout).into_owned())
+    }
+}
+
+/// Exit code and both outputs, for a message.
+pub fn said(outcome: &Outcome) -> String {
+    format!(
+        "exit {}\n{}{}",
+        outcome.exit,
+        String::from_utf8_lossy(&outcome.stdout),
+        String::from_utf8_lossy(&outcome.stderr)
+    )
+}
+
+/// Whether the tests can run here; says so if not.
+pub fn may_run() -> bool {
+    if !is_root() {
+        println!("skipped: a server for all owners needs root");
+    }
+    is_root()
+}

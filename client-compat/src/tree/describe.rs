@@ -168,7 +168,7 @@ fn entry(path: &Path, metadata: &Metadata, began: Option<(i64, u32)>) -> Result<
 
 fn xattrs(path: &Path) -> Result<BTreeMap<OsString, Vec<u8>>> {
     let mut found = BTreeMap::new();
-    let length = match rustix::fs::llistxattr(path, &mut [0u8; 0][..]) {
+    let length = match rustix::fs::llistxattr_query(path) {
         Ok(length) => length,
         Err(rustix::io::Errno::NOTSUP) => return Ok(found),
         Err(error) => return Err(error.into()),
@@ -180,7 +180,7 @@ fn xattrs(path: &Path) -> Result<BTreeMap<OsString, Vec<u8>>> {
             continue;
         }
         let name = OsStr::from_bytes(name);
-        let length = rustix::fs::lgetxattr(path, name, &mut [0u8; 0][..])?;
+        let length = rustix::fs::lgetxattr_query(path, name)?;
         let mut value = vec![0u8; length];
         // With no room at all the kernel tells the length instead of the value.
         if length > 0 {
@@ -194,7 +194,14 @@ fn xattrs(path: &Path) -> Result<BTreeMap<OsString, Vec<u8>>> {
 /// Bytes as text for people: what is not printable ASCII as `\xNN`, a long middle left out.
 pub fn escape(bytes: &[u8]) -> String {
     const EDGE: usize = 60;
-    let escaped = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    let escaped = |bytes: &[u8]| -> String {
+        let shown = |&byte: &u8| match byte {
+            // Messages quote names; a quote that is escaped is hard to read.
+            b'\'' | b'"' => char::from(byte).to_string(),
+            _ => byte.escape_ascii().to_string(),
+        };
+        bytes.iter().map(shown).collect()
+    };
     if bytes.len() <= 3 * EDGE {
         return escaped(bytes);
     }

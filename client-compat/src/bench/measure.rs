@@ -1,0 +1,240 @@
+//! CPU time and memory of a server and everything it starts.
+//!
+//! CPU time comes from a control group of our own where there is one to be had (`cpu.stat` of
+//! version 2 needs no controller); otherwise from `/proc`, as the sum of what each process used and
+//! what its children had used when it waited for them. That misses nothing as long as the
+//! connections have ended, because sshd waits for its children.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+
+/// How often the memory of a stock server's processes is summed up.
+const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+
+/// What a server used while it was watched.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Used {
+    pub(super) cpu_secs: f64,
+    pub(super) peak_memory_bytes: u64,
+}
+
+/// Watches from [`Watch::start`] to [`Watch::finish`].
+pub(super) struct Watch<'a> {
+    pid: u32,
+    group: Option<&'a Group>,
+    cpu_before: f64,
+    /// One process keeps its own high-water mark; several are sampled.
+    sampler: Option<(Arc<AtomicBool>, JoinHandle<u64>)>,
+}
+
+impl<'a> Watch<'a> {
+    /// Of the server under `pid`, which has no connection at the moment.
+    pub(super) fn start(pid: u32, group: Option<&'a Group>, is_one_process: bool) -> Result<Self> {
+        let cpu_before = cpu_secs(pid, group)?;
+        let sampler = match is_one_process {
+            true => {
+                // 5 resets the high-water mark. Source: proc_pid_clear_refs(5).
+                fs::write(format!("/proc/{pid}/clear_refs"), "5")?;
+                None
+            }
+            false => {
+                let over = Arc::new(AtomicBool::new(false));
+                let told = Arc::clone(&over);
+                let sampling = thread::spawn(move || {
+                    let mut peak = 0;
+                    while !told.load(Ordering::Relaxed) {
+                        peak = peak.max(descendants(pid).into_iter().map(private_bytes).sum());
+                        thread::sleep(SAMPLE_EVERY);
+                    }
+                    peak
+                });
+                Some((over, sampling))
+            }
+        };
+        Ok(Self {
+            pid,
+            group,
+            cpu_before,
+            sampler,
+        })
+    }
+
+    pub(super) fn finish(self) -> Result<Used> {
+        let peak_memory_bytes = match self.sampler {
+            Some((over, sampling)) => {
+                over.store(true, Ordering::Relaxed);
+                sampling
+                    .join()
+                    .map_err(|_| anyhow!("the sampler panicked"))?
+            }
+            None => kib_of(&format!("/proc/{}/status", self.pid), "VmHWM:")
+                .context("the server is gone")?,
+        };
+        // The client ends before the server's last process does.
+        thread::sleep(Duration::from_millis(200));
+        let cpu_secs = cpu_secs(self.pid, self.group)? - self.cpu_before;
+        Ok(Used {
+            cpu_secs,
+            peak_memory_bytes,
+        })
+    }
+}
+
+fn cpu_secs(pid: u32, group: Option<&Group>) -> Result<f64> {
+    match group {
+        Some(group) => group.cpu_secs(),
+        None => Ok(descendants(pid)
+            .into_iter()
+            .map(cpu_secs_with_children)
+            .sum()),
+    }
+}
+
+/// A control group (version 2) with a server in it, removed when the server is gone.
+pub(super) struct Group {
+    dir: PathBuf,
+}
+
+impl Group {
+    /// Moves the server into a new group. `None`: there are none, or we may not.
+    pub(super) fn of(pid: u32) -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/mounts").ok()?;
+        let root = mounts.lines().find_map(|line| {
+            let mut words = line.split(' ');
+            let (_, place, kind) = (words.next()?, words.next()?, words.next()?);
+            (kind == "cgroup2").then(|| PathBuf::from(place))
+        })?;
+        let dir = root.join(format!("coffre-bench-{pid}"));
+        fs::create_dir(&dir).ok()?;
+        let group = Self { dir };
+        for pid in descendants(pid) {
+            fs::write(group.dir.join("cgroup.procs"), pid.to_string()).ok()?;
+        }
+        group.cpu_secs().ok()?;
+        Some(group)
+    }
+
+    fn cpu_secs(&self) -> Result<f64> {
+        let stat = fs::read_to_string(self.dir.join("cpu.stat"))?;
+        let micros = stat
+            .lines()
+            .find_map(|line| line.strip_prefix("usage_usec "))
+            .context("cpu.stat without usage_usec")?;
+        Ok(micros.parse::<f64>()? / 1e6)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Only an empty one can go, and the last process of the server may take a moment.
+        for _ in 0..50 {
+            if fs::remove_dir(&self.dir).is_ok() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// `pid` and all below it.
+fn descendants(pid: u32) -> Vec<u32> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if let Some(child) = name.to_str().and_then(|name| name.parse().ok())
+            && let Some(fields) = stat_fields(child)
+            && let Some(parent) = fields.get(1).and_then(|parent| parent.parse().ok())
+        {
+            children.entry(parent).or_default().push(child);
+        }
+    }
+    let mut found = vec![pid];
+    let mut next = 0;
+    while next < found.len() {
+        if let Some(more) = children.get(&found[next]) {
+            found.extend(more);
+        }
+        next += 1;
+    }
+    found
+}
+
+/// What follows the name in `/proc/PID/stat`: state, parent, …
+fn stat_fields(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    Some(fields.split_whitespace().map(str::to_owned).collect())
+}
+
+/// utime, stime, cutime and cstime, which are fields 14 to 17 of the whole line.
+fn cpu_secs_with_children(pid: u32) -> f64 {
+    let ticks: f64 = stat_fields(pid)
+        .unwrap_or_default()
+        .iter()
+        .skip(11)
+        .take(4)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum();
+    ticks / rustix::param::clock_ticks_per_second() as f64
+}
+
+/// Memory that no other process shares.
+fn private_bytes(pid: u32) -> u64 {
+    let file = format!("/proc/{pid}/smaps_rollup");
+    ["Private_Clean:", "Private_Dirty:"]
+        .into_iter()
+        .filter_map(|field| kib_of(&file, field))
+        .sum()
+}
+
+/// The value of a line such as `VmHWM:   1234 kB`, in bytes.
+fn kib_of(file: &str, field: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn cpu_time_of_children_is_counted() {
+        let mut child = Command::new("/bin/sh")
+            .args([
+                "-c",
+                "read go; sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'; read end",
+            ])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let before = cpu_secs(child.id(), None).unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, b"go\n").unwrap();
+        thread::sleep(Duration::from_millis(100));
+        // The grandchild is busy, or has been waited for.
+        let patience = std::time::Instant::now() + Duration::from_secs(20);
+        while descendants(child.id()).len() > 1 && std::time::Instant::now() < patience {
+            thread::sleep(Duration::from_millis(20));
+        }
+        let used = cpu_secs(child.id(), None).unwrap() - before;
+        drop(stdin);
+        child.wait().unwrap();
+        assert!(used > 0.05, "{used}");
+    }
+
+    #[test]
+    fn this_process_has_private_memory() {
+        assert!(private_bytes(std::process::id()) > 100_000);
+    }
+}

@@ -1,0 +1,223 @@
+//! Clients that should not come in, do not speak rsync, or are cut off in the middle of a word.
+
+use std::fs;
+use std::path::PathBuf;
+
+use coffre_client_compat::tree::{Builder, describe, noise};
+use coffre_tests::{Bed, Proxy, said};
+
+const PUSH: &str = "-a --delete src/ server:/mnt/compat/dst/";
+
+/// Files of several sizes, all made from `seed`.
+fn plant(source: &Builder, seed: u64) {
+    for number in 0..20u64 {
+        let length = usize::try_from(number * number * 700).unwrap();
+        let name = format!("d{}/f{number}", number % 3);
+        source
+            .file(&name, &noise(seed * 100 + number, length))
+            .unwrap();
+        source
+            .time(&name, 1_400_000_000 + i64::try_from(seed).unwrap(), 5)
+            .unwrap();
+    }
+}
+
+/// The server still does its work.
+fn serves(bed: &Bed) {
+    bed.push_well(PUSH).unwrap();
+    let source = bed.source().unwrap();
+    assert_eq!(
+        bed.differences(&source.path(""), &bed.destination())
+            .unwrap(),
+        ""
+    );
+    assert_eq!(bed.left_in_staging(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_key_that_is_not_listed_changes_nothing() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    plant(&bed.source().unwrap(), 1);
+    bed.push_well(PUSH).unwrap();
+    let before = describe(&bed.coffre.home(), None).unwrap();
+
+    plant(&bed.source().unwrap(), 2);
+    let stranger = bed.rsync("stranger", bed.coffre.port(), PUSH).unwrap();
+    let outcome = stranger.run().unwrap();
+    assert_eq!(outcome.exit, 255, "{}", said(&outcome));
+    assert!(
+        said(&outcome).contains("Permission denied"),
+        "{}",
+        said(&outcome)
+    );
+    assert_eq!(describe(&bed.coffre.home(), None).unwrap(), before);
+    serves(&bed);
+}
+
+#[test]
+fn garbage_instead_of_a_protocol_changes_nothing() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    plant(&bed.source().unwrap(), 1);
+    bed.push_well(PUSH).unwrap();
+    let before = describe(&bed.destination(), None).unwrap();
+
+    let command = "rsync --server -logDtpre.iLsfxCIvu --delete . /mnt/compat/dst/";
+    for seed in 0..12 {
+        // A version that is understood, so that what follows is parsed as far as it goes.
+        let mut stdin = 31u32.to_le_bytes().to_vec();
+        stdin.extend(noise(seed, 50_000));
+        let outcome = bed.ssh("client", command, stdin).unwrap();
+        assert_ne!(outcome.exit, 0, "seed {seed}: {}", said(&outcome));
+        assert!(!outcome.timed_out, "seed {seed}: the session did not end");
+    }
+    for stdin in [
+        &b""[..],
+        b"\x1f",
+        b"GET / HTTP/1.0\r\n\r\n",
+        &[0xff; 40],
+        &[0; 40],
+    ] {
+        let outcome = bed.ssh("client", command, stdin.to_vec()).unwrap();
+        assert_ne!(outcome.exit, 0, "{stdin:?}: {}", said(&outcome));
+        assert!(!outcome.timed_out, "{stdin:?}: the session did not end");
+    }
+    assert_eq!(describe(&bed.destination(), None).unwrap(), before);
+    serves(&bed);
+}
+
+#[test]
+fn a_connection_cut_anywhere_leaves_whole_files() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    let source = bed.source().unwrap();
+    plant(&source, 1);
+    bed.push_well(PUSH).unwrap();
+    let old = describe(&bed.destination(), None).unwrap();
+    plant(&source, 2);
+    let new = describe(&source.path(""), None).unwrap();
+
+    let proxy = Proxy::before(bed.coffre.port()).unwrap();
+    // How much a whole push of this is.
+    proxy.cut_after(u64::MAX);
+    let whole = bed
+        .rsync("client", proxy.port(), &format!("-n {PUSH}"))
+        .unwrap();
+    assert_eq!(whole.run().unwrap().exit, 0);
+    let start = proxy.passed();
+    let data: u64 = new.entries.values().map(|entry| entry.size_bytes).sum();
+
+    let mut ended_well = 0;
+    for step in 0..16u64 {
+        // From the middle of the key exchange to the last bytes.
+        let cut = match step {
+            0 => 10,
+            1 => start / 2,
+            _ => start + data * (step - 2) / 13,
+        };
+        proxy.cut_after(cut);
+        let outcome = bed
+            .rsync("client", proxy.port(), PUSH)
+            .unwrap()
+            .run()
+            .unwrap();
+        assert!(
+            !outcome.timed_out,
+            "cut after {cut} bytes: the client did not end"
+        );
+        ended_well += usize::from(outcome.exit == 0);
+
+        // The session may need a moment to notice.
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !bed.left_in_staging().is_empty() && std::time::Instant::now() < patience {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert_eq!(
+            bed.left_in_staging(),
+            Vec::<PathBuf>::new(),
+            "cut after {cut} bytes"
+        );
+        let now = describe(&bed.destination(), None).unwrap();
+        for (name, entry) in &now.entries {
+            let known = [&old, &new].map(|tree| tree.entries.get(name));
+            let is_whole = known
+                .into_iter()
+                .flatten()
+                .any(|known| known.kind == entry.kind);
+            assert!(
+                is_whole,
+                "cut after {cut} bytes: {name:?} is neither old nor new"
+            );
+        }
+        assert_eq!(
+            now.entries.len(),
+            old.entries.len(),
+            "cut after {cut} bytes"
+        );
+    }
+    assert!(ended_well < 16, "no connection was ever cut");
+    serves(&bed);
+}
+
+#[test]
+fn requests_for_anything_but_rsync_are_refused_in_words() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    for command in [
+        "cat /etc/passwd",
+        "sh -c id",
+        "scp -t /",
+        "rsync --daemon",
+        "/bin/bash -i",
+    ] {
+        let outcome = bed.ssh("client", command, Vec::new()).unwrap();
+        assert_eq!(outcome.exit, 1, "{command}: {}", said(&outcome));
+        assert!(
+            !outcome.stderr.is_empty(),
+            "{command}: refused without a word"
+        );
+        assert!(
+            !said(&outcome).contains("root:"),
+            "{command}: {}",
+            said(&outcome)
+        );
+    }
+}
+
+#[test]
+fn paths_that_lead_outside_stay_inside() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    plant(&bed.source().unwrap(), 1);
+    let outside = bed.coffre.home().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("untouched"), b"x").unwrap();
+    let before = describe(&outside, None).unwrap();
+    // A symlink in the live tree that an attacker could have pushed earlier.
+    fs::create_dir_all(bed.destination()).unwrap();
+    std::os::unix::fs::symlink(&outside, bed.destination().join("link")).unwrap();
+    std::os::unix::fs::symlink("../../../../outside", bed.destination().join("up")).unwrap();
+    for path in [
+        "/mnt/compat/dst/link/",
+        "/mnt/compat/dst/up/",
+        "/../../outside/",
+        "../outside/",
+        "/mnt/compat/dst/../../../../outside/",
+    ] {
+        // Whether it is refused or ends up inside is a matter of the path.
+        let _ = bed
+            .push(&format!("-a --delete src/ server:{path}"))
+            .unwrap();
+        assert_eq!(
+            describe(&outside, None).unwrap(),
+            before,
+            "{path} led outside"
+        );
+    }
+}
