@@ -20,7 +20,11 @@ pub struct Gap {
     /// Only with this version of the client.
     pub client: Option<String>,
     /// Parts of the lines that it explains.
+    #[serde(default)]
     pub explains: Vec<String>,
+    /// Coffre refuses the run with this sentence. That explains whatever differs from the command
+    /// on where the sentence was first seen, and nothing before it.
+    pub refuses: Option<String>,
     /// Why it is so and may stay so.
     pub reason: String,
 }
@@ -61,7 +65,9 @@ fn parse(text: &str, scenarios: &[String]) -> Result<Vec<Gap>> {
         if gap.reason.trim().is_empty() {
             bail!("gaps.toml: the gap of {:?} has no reason", gap.scenario);
         }
-        if gap.explains.is_empty() || gap.explains.iter().any(|part| part.trim().is_empty()) {
+        if gap.refuses.as_ref().is_some_and(|sentence| sentence.trim().is_empty())
+            || (gap.refuses.is_none() && gap.explains.is_empty())
+            || gap.explains.iter().any(|part| part.trim().is_empty()) {
             bail!("gaps.toml: the gap of {:?} explains anything", gap.scenario);
         }
         if !scenarios.contains(&gap.scenario) {
@@ -83,9 +89,8 @@ pub fn judge(scenario: &str, client: &Version, report: &Report, gaps: &[Gap]) ->
         })
         .collect();
     let explains = |gap: &Gap, difference: &Difference| {
-        gap.explains
-            .iter()
-            .any(|part| difference.line.contains(part))
+        let is_named = gap.explains.iter().any(|part| difference.line.contains(part));
+        is_named || is_after_refusal(gap, difference, report)
     };
     let unexplained: Vec<Difference> = report
         .differences
@@ -109,6 +114,20 @@ pub fn judge(scenario: &str, client: &Version, report: &Report, gaps: &[Gap]) ->
         true => Verdict::Equal,
         false => Verdict::KnownGap(open.into_iter().map(|gap| gap.reason.clone()).collect()),
     }
+}
+
+/// Whether a difference was seen in the step in which the refusal was, or later.
+fn is_after_refusal(gap: &Gap, difference: &Difference, report: &Report) -> bool {
+    let Some(sentence) = &gap.refuses else {
+        return false;
+    };
+    let differences = &report.differences;
+    let Some(refused) = differences.iter().find(|seen| seen.line.contains(sentence)) else {
+        return false;
+    };
+    let first = differences.iter().position(|seen| seen.after == refused.after);
+    let this = differences.iter().position(|seen| seen == difference);
+    this >= first
 }
 
 #[cfg(test)]
@@ -144,6 +163,36 @@ mod tests {
         assert!(matches!(known, Verdict::KnownGap(reasons) if reasons == ["because"]));
         let more = verdict("3.2.7", &["a: mode 0644 (stock)", "exit: 0, 1"]);
         assert!(matches!(more, Verdict::Differs(lines) if lines.len() == 1));
+    }
+
+    #[test]
+    fn a_refusal_explains_its_step_and_what_follows_and_nothing_before() {
+        let list = r#"
+            [[gap]]
+            scenario = "push"
+            refuses = "does not do that"
+            reason = "later"
+        "#;
+        let gaps = parse(list, &["push".to_owned()]).unwrap();
+        let judged = |lines: &[(&str, &str)]| {
+            let report = Report {
+                differences: lines
+                    .iter()
+                    .map(|(after, line)| Difference {
+                        after: (*after).to_owned(),
+                        line: (*line).to_owned(),
+                    })
+                    .collect(),
+                ..Report::default()
+            };
+            judge("push", &Version::parse("3.5.0"), &report, &gaps)
+        };
+        let refused = ("2", "coffre does not do that");
+        let known = judged(&[("2", "exit: 0, 4"), refused, ("3", "a: only in stock")]);
+        assert!(matches!(known, Verdict::KnownGap(_)));
+        let before = judged(&[("1", "a: mode"), ("2", "exit: 0, 4"), refused]);
+        assert!(matches!(before, Verdict::Differs(lines) if lines.len() == 1));
+        assert!(matches!(judged(&[]), Verdict::ClosedGap(_)));
     }
 
     #[test]

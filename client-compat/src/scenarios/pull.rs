@@ -27,6 +27,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             })
             .run("-a :dst/ out/")
             .change("edits at home", |place| {
+                if !place.local.join("out/image").exists() {
+                    // The pull before was refused, which is a difference of its own.
+                    return Ok(());
+                }
                 let tree = crate::tree::Builder::at(&place.local.join("out"))?;
                 tree.patch("image", 1_000_000, b"edited")?
                     .remove("docs/file1")?

@@ -124,6 +124,21 @@ fn seed() -> i32 {
     }
 }
 
+/// As [`render_usage_error`]; the mismatch of versions in the very words of stock, which people
+/// look up: it is what noise of a login shell leads to.
+fn render_handshake_error(error: &ProtocolError) -> String {
+    let text = render_usage_error(error).replace("[server=", "[Receiver=");
+    if !error.message.starts_with("protocol version mismatch") {
+        return text;
+    }
+    let manual = "(see the rsync manpage for an explanation)\n";
+    let text = text.strip_prefix("rsync: ").unwrap_or(&text);
+    match text.split_once('\n') {
+        Some((first, rest)) => format!("{first}\n{manual}{rest}"),
+        None => text.to_owned(),
+    }
+}
+
 impl Push {
     pub(super) fn run(self) -> Outcome {
         if let Err(error) = landlock::confine_thread(self.landlock, &landlock::receiving(&self.home)) {
@@ -146,7 +161,7 @@ impl Push {
                 Outcome::failed(error.exit, error.message)
             }
             Err((pipe, Refused::Protocol(error))) => {
-                pipe.send(Output::Stderr(render_usage_error(&error).into()));
+                pipe.send(Output::Stderr(render_handshake_error(&error).into()));
                 Outcome::failed(error.exit, error.message)
             }
         }

@@ -330,6 +330,12 @@ impl Receiver {
         missing: &[u32],
     ) -> Result<(), Fatal> {
         if !self.negotiated.version.at_least(29) {
+            let is_made = flags.contains(ItemFlags::LOCAL_CHANGE)
+                && xname.map_or(flags.is_significant(), |name| !name.is_empty());
+            let is_changed_dir = entry.kind() == FileKind::Directory && flags.is_significant();
+            if self.policy.info.name && (is_made || is_changed_dir) {
+                self.say_changed(entry, xname);
+            }
             return Ok(());
         }
         let tells = flags.is_significant()
@@ -346,6 +352,21 @@ impl Receiver {
             self.await_note(ndx, item, missing)?;
         }
         Ok(())
+    }
+
+    /// Before protocol 29 the client hears of no change but transfers; the server names them.
+    fn say_changed(&mut self, entry: &EntryRef<'_>, xname: Option<&[u8]>) {
+        let mut line = path_of(entry);
+        if entry.kind() == FileKind::Directory {
+            line.push(b'/');
+        }
+        for (arrow, name) in [(b" -> ", entry.link_target()), (b" => ", xname)] {
+            if let Some(name) = name.filter(|name| !name.is_empty()) {
+                line.extend_from_slice(arrow);
+                line.extend_from_slice(name);
+            }
+        }
+        self.out.raw_text(MessageKind::Info, line);
     }
 
     /// Brings the attributes of something that is already there into line, and says so. Answers

@@ -19,6 +19,8 @@ pub(super) enum QuickCheck {
 /// Kinds of message that the client wants.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wants {
+    /// Names of what changed.
+    pub(super) name: bool,
     pub(super) skip: bool,
     pub(super) nonreg: bool,
     pub(super) symsafe: bool,
@@ -146,6 +148,7 @@ impl Policy {
             ignore_errors: options.ignore_errors,
             max_delete: options.max_delete,
             info: Wants {
+                name: info.wants(Info::Name),
                 skip: info.wants(Info::Skip),
                 nonreg: info.wants(Info::Nonreg),
                 symsafe: info.wants(Info::Symsafe),
