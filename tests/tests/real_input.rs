@@ -1,5 +1,7 @@
 //! A part of this machine, pushed as its backup client would, changed, and pushed again.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
