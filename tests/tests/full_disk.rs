@@ -1,7 +1,5 @@
 //! The store's file system is full.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
-
 use std::path::PathBuf;
 
 use coffre_client_compat::loopfs::{FileSystem, LoopFs};
