@@ -4,6 +4,11 @@
 //! pairs of a file and the exact text about it. After a change of wording,
 //! `COFFRE_BLESS=1 cargo test -p coffre --test config` writes the texts anew; read the difference.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test whose surroundings fail has failed"
+)]
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -4,9 +4,13 @@
 //! [`DirFilter::next_file`] names one, reads that file as it is at this moment and hands it to
 //! [`DirFilter::supply`]. From then on [`DirFilter::check`] is about names in that directory.
 //!
-//! Rules of a file come before those inherited from the directory above. The names of files come
-//! from peers, and so does their content: the walker opens them beneath the client's root and
-//! follows no symlink; what is held at one time is limited.
+//! Rules of a file come before those inherited from the directory above. A file that such a file
+//! merges in (`. NAME`) is read in its place, but as if it were the client's own list: a leading
+//! `/` means the root of the transfer, a bare NAME is a file there, and rules count whatever side
+//! they name. That is what stock programs do.
+//!
+//! The names of files come from peers, and so does their content: the walker opens them beneath
+//! the client's root and follows no symlink; what is held at one time is limited.
 
 use super::pattern::Base;
 use super::rule::{self, Merge, Parsed, Place, Template};
@@ -311,10 +315,17 @@ impl DirFilter {
 
     /// Reads rules until the files are used up or one merges in another.
     fn read(&mut self, reading: &mut Reading) -> Result<(), ProtocolError> {
-        while let Some(open) = reading.open.last_mut() {
+        loop {
+            let is_merged_in = reading.open.len() > 1;
+            let Some(open) = reading.open.last_mut() else {
+                return Ok(());
+            };
             let place = Place {
                 root: &self.list.root,
-                anchor: &reading.anchor,
+                anchor: match is_merged_in {
+                    true => &Base::Name,
+                    false => &reading.anchor,
+                },
             };
             let parsed = open.next_rule(&place).map_err(|flaw| {
                 let before = &open.text[..open.rule_at];
@@ -329,7 +340,11 @@ impl DirFilter {
                     reading.open.pop();
                 }
                 Some(Parsed::Merge(merge)) => {
-                    let path = resolve(&reading.job.dir, &merge.name, &merge.name);
+                    let from = match merge.name.contains(&b'/') {
+                        true => &reading.job.dir,
+                        false => &self.list.root,
+                    };
+                    let path = resolve(from, &merge.name, &merge.name);
                     if reading.open.len() >= Self::MAX_NESTING {
                         return Err(too_deep());
                     }
@@ -339,20 +354,21 @@ impl DirFilter {
                 Some(parsed) => self.add(reading, parsed)?,
             }
         }
-        Ok(())
     }
 
     fn add(&mut self, reading: &mut Reading, parsed: Parsed) -> Result<(), ProtocolError> {
         reading.cleared |= parsed == Parsed::Clear;
         let before = self.merges.len();
+        let mut counting = self.list.counting();
+        counting.sides = reading.open.len() <= 1;
         let mut sink = Sink {
+            counting,
             rules: &mut reading.rules,
             merges: &mut self.merges,
         };
-        let list = &self.list;
-        sink.add(parsed, list.role, list.delete_excluded, list.version);
+        sink.add(parsed);
         let after = self.merges.len();
-        if after > list.merges.len() + Self::MAX_NESTING {
+        if after > self.list.merges.len() + Self::MAX_NESTING {
             return Err(too_deep());
         }
         for merge in before..after {

@@ -98,6 +98,13 @@ impl Glob {
     /// Matches the concatenation of `parts`, or with `at_components` also any rest of it that
     /// follows a `/`.
     pub(super) fn matches_parts(&self, parts: &[&[u8]], at_components: bool) -> bool {
+        // Most names fail on their last byte already.
+        let last = parts.iter().rev().find_map(|part| part.last());
+        if let Some(Token::Byte(byte)) = self.tokens.last()
+            && last != Some(byte)
+        {
+            return false;
+        }
         let mut small = [0u64; 4];
         let mut large = Vec::new();
         let words = self.tokens.len() / 64 + 1;

@@ -198,37 +198,65 @@ impl FilterList {
     }
 
     fn add(&mut self, parsed: Parsed) {
+        let counting = self.counting();
         let mut sink = Sink {
+            counting,
             rules: &mut self.rules,
             merges: &mut self.merges,
         };
-        sink.add(parsed, self.role, self.delete_excluded, self.version);
+        sink.add(parsed);
     }
+
+    fn counting(&self) -> Counting {
+        Counting {
+            role: self.role,
+            delete_excluded: self.delete_excluded,
+            perishable_defaults: self.version.at_least(30),
+            sides: true,
+        }
+    }
+}
+
+/// Which rules count.
+#[derive(Debug, Clone, Copy)]
+struct Counting {
+    role: Role,
+    delete_excluded: bool,
+    /// The default list of CVS perishes.
+    perishable_defaults: bool,
+    /// Rules for the other side do not count.
+    sides: bool,
 }
 
 /// Where parsed rules go: a list, and the merge rules in force.
 struct Sink<'a> {
+    counting: Counting,
     rules: &'a mut Vec<Rule>,
     merges: &'a mut Vec<Merge>,
 }
 
 impl Sink<'_> {
-    /// Adds a rule unless it does not count for `role`. `Clear` empties the list; a
-    /// [`Parsed::Merge`] is for the caller to read and adds nothing.
-    fn add(&mut self, parsed: Parsed, role: Role, delete_excluded: bool, version: ProtocolVersion) {
+    /// Adds a rule if it counts. `Clear` empties the list; a [`Parsed::Merge`] is for the caller
+    /// to read and adds nothing.
+    fn add(&mut self, parsed: Parsed) {
+        let Counting {
+            role,
+            delete_excluded,
+            perishable_defaults,
+            sides,
+        } = self.counting;
         match parsed {
             Parsed::Matching(mut matching) => {
                 if delete_excluded && matching.sides == rule::Sides::Unnamed {
                     matching.sides = rule::Sides::Sender;
                 }
-                if matching.sides.include(role) {
+                if !sides || matching.sides.include(role) {
                     self.rules.push(Rule::Matching(matching));
                 }
             }
             Parsed::DirMerge(merge) => {
                 if merge.exclude_itself {
-                    let itself = Parsed::Matching(Matching::of_merge_file(&merge));
-                    self.add(itself, role, delete_excluded, version);
+                    self.add(Parsed::Matching(Matching::of_merge_file(&merge)));
                 }
                 let known = self
                     .merges
@@ -244,10 +272,10 @@ impl Sink<'_> {
                     root: b"",
                     anchor: &Base::Name,
                 };
-                let template = cvs::template(version.at_least(30));
+                let template = cvs::template(perishable_defaults);
                 let mut rest = cvs::DEFAULTS;
                 while let Ok(Some(parsed)) = rule::parse(&mut rest, &template, &place) {
-                    self.add(parsed, role, delete_excluded, version);
+                    self.add(parsed);
                 }
             }
             Parsed::Clear => self.rules.clear(),

@@ -458,10 +458,12 @@ fn a_name_with_a_slash_is_searched_from_there_down_to_the_transfer() {
 fn files_may_name_further_files_within_limits() {
     let tree = Tree(HashMap::from([
         ("/.f", "- before\n. sub/more\n- after\n: .g\n: .f\n"),
-        ("/sub/more", "+ after\n- /anchored\n"),
+        ("/sub/more", "+ after\n- /anchored\nH hidden\n"),
         ("/.g", "- g\n"),
         ("/d/.g", "- dg\n"),
-        ("/loop/.f", ". .f\n"),
+        ("/loop/.f", ". ./.f\n"),
+        ("/bare/.f", ". .g\n"),
+        ("/e/.f", "- /own\n. ../sub/more\n"),
         ("/gone/.f", "merge missing\n"),
     ]));
     let mut filter = filter(&[": .f"]);
@@ -473,6 +475,8 @@ fn files_may_name_further_files_within_limits() {
         ("before", Verdict::Exclude),
         ("after", Verdict::Include),
         ("anchored", Verdict::Exclude),
+        // Sides do not matter in files that are merged in, observed with 3.5.0.
+        ("hidden", Verdict::Exclude),
         ("g", Verdict::Exclude),
     ] {
         assert_eq!(check(&filter, path), expected, "{path}");
@@ -480,6 +484,19 @@ fn files_may_name_further_files_within_limits() {
     assert_eq!(tree.enter(&mut filter, "d").unwrap(), ["/d/.f", "/d/.g"]);
     assert_eq!(check(&filter, "d/dg"), Verdict::Exclude);
     assert_eq!(check(&filter, "d/g"), Verdict::Exclude);
+    // A bare name is one of the transfer's root, a name with a slash one of the directory.
+    assert_eq!(
+        tree.enter(&mut filter, "bare").unwrap(),
+        ["/bare/.f", "/.g", "/bare/.g"]
+    );
+    tree.enter(&mut filter, "e").unwrap();
+    for (path, expected) in [
+        ("e/own", Verdict::Exclude),
+        ("e/anchored", Verdict::NoMatch),
+        ("e/hidden", Verdict::Exclude),
+    ] {
+        assert_eq!(check(&filter, path), expected, "{path}");
+    }
     let error = tree.enter(&mut filter, "loop").unwrap_err();
     assert!(
         error.message.contains("nested more than 32 deep"),

@@ -2,7 +2,7 @@
 //!
 //! [`ServerOptions::parse`] reads the words that [`crate::command`] found; with secluded
 //! arguments the rest follows on stdin ([`SecludedArgs`]) and goes to
-//! [`ServerOptions::with_secluded`]. Then [`ServerOptions::refusal`] says what is understood but
+//! [`ServerOptions::parse_secluded`]. Then [`ServerOptions::refusal`] says what is understood but
 //! not done by this server, [`crate::handshake`] settles what depends on the protocol version, and
 //! everything later reads the fields.
 //!

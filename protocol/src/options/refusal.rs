@@ -74,7 +74,7 @@ impl ServerOptions {
 /// for `rsync error: … (code N)`.
 pub fn render_usage_error(error: &ProtocolError) -> String {
     format!(
-        "rsync: {error}\nrsync error: {} (code {}) [server=coffre {}]\n",
+        "rsync: {error}\nrsync error: {} (code {}) at coffre [server={}]\n",
         error.exit.text(),
         error.exit.code(),
         env!("CARGO_PKG_VERSION")

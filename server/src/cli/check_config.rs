@@ -40,10 +40,10 @@ pub(super) fn run(context: &Context) -> Exit {
     match tenants {
         None => Exit::Config,
         Some(_) if context.json => Exit::Done,
-        Some(1) => print(&format!("{}: good, 1 tenant\n", context.config.display())),
         Some(n) => print(&format!(
-            "{}: good, {n} tenants\n",
-            context.config.display()
+            "{}: good, {}\n",
+            context.config.display(),
+            count(n as u64, "tenant")
         )),
     }
 }

@@ -19,7 +19,7 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(2 * 3600);
 
 impl SnapshotPolicy {
     /// What holds when a tenant says nothing.
-    pub(super) fn after_every_push() -> Self {
+    pub(crate) fn after_every_push() -> Self {
         Self {
             at: Vec::new(),
             cron: None,

@@ -37,7 +37,7 @@ impl Dir {
     /// is set with [`Dir::update`].
     pub fn make_dir(&self, name: &[u8], mode: u32) -> io::Result<()> {
         self.check(name)?;
-        self.shared.staging()?;
+        self.shared.check_writable()?;
         let mode = match self.shared.keeping.metadata {
             Metadata::Native => mode & 0o777,
             Metadata::Xattr => inode_mode(Kind::Dir, mode),
@@ -62,11 +62,10 @@ impl Dir {
             staged.publish(self, name, replace)?;
             return Ok(errors);
         }
-        let made = self
-            .shared
-            .in_staging(|staging, name| symlinkat(target, staging, name))?;
-        let made = StagedName::new(&self.shared, made);
-        self.finish_and_place(made, 0o777, attributes, name, replace)
+        let made = StagedName::make(&self.shared, self.side(), |staging, name| {
+            Ok(symlinkat(target, staging, name)?)
+        })?;
+        self.finish_and_place(made, Kind::Symlink, 0o777, attributes, name, replace)
     }
 
     /// Makes a fifo, a socket or a device; `rdev`: major and minor number of a device.
@@ -93,30 +92,24 @@ impl Dir {
             return Ok(errors);
         }
         let mode = mode & 0o777;
-        let made = self.shared.in_staging(|staging, name| {
-            let bits = Mode::from_raw_mode(mode);
-            mknodat(
-                staging,
-                name,
-                kind.file_type(),
-                bits,
-                makedev(rdev.0, rdev.1),
-            )
+        let made = StagedName::make(&self.shared, self.side(), |staging, name| {
+            let (bits, device) = (Mode::from_raw_mode(mode), makedev(rdev.0, rdev.1));
+            Ok(mknodat(staging, name, kind.file_type(), bits, device)?)
         })?;
-        let made = StagedName::new(&self.shared, made);
-        self.finish_and_place(made, mode, attributes, name, replace)
+        self.finish_and_place(made, kind, mode, attributes, name, replace)
     }
 
     fn finish_and_place(
         &self,
         mut made: StagedName,
+        kind: Kind,
         mode: u32,
         attributes: &Attributes<'_>,
         name: &[u8],
         replace: Replace,
     ) -> io::Result<Vec<AttributeError>> {
-        let inode = Inode::hold(self.shared.staging()?, made.as_str().as_bytes())?;
-        self.give_inherited(&inode, mode)?;
+        let inode = made.hold()?;
+        self.give_inherited(&inode, kind, mode)?;
         let plan = Plan::new(self.shared.keeping, &inode, &inode.stat()?, attributes)?;
         let errors = plan.carry_out(&inode);
         made.place(self, name, replace)?;
@@ -133,20 +126,20 @@ impl Dir {
     ) -> io::Result<()> {
         self.check(name)?;
         from_dir.check(from_name)?;
-        let staging = self.shared.staging()?;
+        self.shared.check_writable()?;
         let mut links = self.shared.live_state.links_change();
         match replace {
             Replace::No => {
                 linkat(from_dir.fd(), from_name, self.fd(), name, AtFlags::empty())?;
             }
             Replace::Yes => {
-                let made = self.shared.in_staging(|staging, staged| {
-                    linkat(from_dir.fd(), from_name, staging, staged, AtFlags::empty())
-                })?;
                 // Renaming a link over another link of its inode does nothing and leaves both,
                 // so the name in staging is removed in any case, by dropping it.
-                let made = StagedName::new(&self.shared, made);
-                renameat(staging, made.as_str(), self.fd(), name)?;
+                let made = StagedName::make(&self.shared, self.side(), |staging, staged| {
+                    let (from, flags) = (from_dir.fd(), AtFlags::empty());
+                    Ok(linkat(from, from_name, staging, staged, flags)?)
+                })?;
+                renameat(made.staging()?, made.as_str(), self.fd(), name)?;
             }
         }
         if let Some(index) = &mut *links {
@@ -165,7 +158,7 @@ impl Dir {
     /// Removes an entry that is not a directory.
     pub fn remove_file(&self, name: &[u8]) -> io::Result<()> {
         self.check(name)?;
-        self.shared.staging()?;
+        self.shared.check_writable()?;
         let _names = self.shared.live_state.names_change();
         Ok(unlinkat(self.fd(), name, AtFlags::empty())?)
     }
@@ -173,7 +166,7 @@ impl Dir {
     /// Removes an empty directory.
     pub fn remove_dir(&self, name: &[u8]) -> io::Result<()> {
         self.check(name)?;
-        self.shared.staging()?;
+        self.shared.check_writable()?;
         unlinkat(self.fd(), name, AtFlags::REMOVEDIR)?;
         if let Some(path) = &self.path {
             self.shared.directory_changed(&path.child(name)?);
@@ -186,7 +179,7 @@ impl Dir {
     pub fn rename(&self, name: &[u8], to_dir: &Dir, to_name: &[u8]) -> io::Result<()> {
         self.check(name)?;
         to_dir.check(to_name)?;
-        self.shared.staging()?;
+        self.shared.check_writable()?;
         let stat = Stat::from(statat(self.fd(), name, AtFlags::SYMLINK_NOFOLLOW)?);
         let mut links = self.shared.live_state.links_change();
         match renameat(self.fd(), name, to_dir.fd(), to_name) {

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, OFlags, fstat, readlinkat, statat};
 use rustix::io::Errno;
 
 use super::acl::{AclKind, PosixAcl};
@@ -18,7 +18,7 @@ use super::inode::{Inode, Named};
 use super::list::{DirEntry, list_directory};
 use super::metadata::Metadata;
 use super::path::TenantPath;
-use super::root::{Shared, open_beneath};
+use super::root::{Shared, Side, open_beneath};
 use super::stat::{Kind, Stat};
 use super::xattr::XattrSet;
 
@@ -46,6 +46,13 @@ impl Dir {
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    pub(super) fn side(&self) -> Side {
+        match self.path {
+            Some(_) => Side::Live,
+            None => Side::Beside,
+        }
     }
 
     pub(super) fn check(&self, name: &[u8]) -> io::Result<()> {
@@ -207,10 +214,4 @@ pub(super) fn open_for_reading(inode: &Inode<'_>) -> io::Result<File> {
         other => other?,
     };
     Ok(File::from(fd))
-}
-
-/// Opens an entry for what only its descriptor can do. `name` has been checked.
-pub(super) fn open_entry(dir: BorrowedFd<'_>, name: &str, flags: OFlags) -> io::Result<OwnedFd> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(dir, name, flags, Mode::empty())?)
 }

@@ -160,7 +160,7 @@ fn timespec(time: Option<FileTime>) -> Timespec {
 
 /// Where extended attributes are read from.
 pub(super) trait XattrSource {
-    /// Into `buffer`; an empty buffer asks for the size.
+    /// Into `buffer`; the length, or ERANGE.
     fn list_into(&self, buffer: &mut [u8]) -> rustix::io::Result<usize>;
     fn value_into(&self, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize>;
 
@@ -235,26 +235,24 @@ fn is_unsupported(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error())
 }
 
-/// Reads what fits a small buffer in one call, and what does not into one of the size that the
-/// kernel names, again if it grew meanwhile.
+/// The kernel has no longer list of names and no longer value, in bytes (XATTR_LIST_MAX,
+/// XATTR_SIZE_MAX).
+const XATTR_LIMIT: usize = 64 << 10;
+
+/// Reads what fits a small buffer in one call, and what does not into the largest there can be.
 fn read_growing(
     mut read: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
 ) -> io::Result<Vec<u8>> {
     let mut small = [0; 1024];
     match read(&mut small) {
-        Ok(len) => return Ok(small[..len].to_vec()),
-        Err(rustix::io::Errno::RANGE) => {}
-        Err(error) => return Err(error.into()),
-    }
-    loop {
-        let mut large = vec![0; read(&mut [])?];
-        match read(&mut large) {
-            Ok(len) => {
-                large.truncate(len);
-                return Ok(large);
-            }
-            Err(rustix::io::Errno::RANGE) => {}
-            Err(error) => return Err(error.into()),
+        Ok(len) => Ok(small[..len].to_vec()),
+        Err(rustix::io::Errno::RANGE) => {
+            let mut large = vec![0; XATTR_LIMIT];
+            let len = read(&mut large)?;
+            large.truncate(len);
+            large.shrink_to_fit();
+            Ok(large)
         }
+        Err(error) => Err(error.into()),
     }
 }

@@ -19,7 +19,7 @@
 //! ([`LiveState::names_change`], [`LiveState::links_change`]), who decides and changes holds it for
 //! writing. Removing snapshots needs no lock: it only makes inodes less shared.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
@@ -36,20 +36,29 @@ pub(super) struct LiveState {
     directories: AtomicU64,
 }
 
-/// Live trees in use by this process, by device and inode of their root.
-static IN_USE: Mutex<Vec<((u64, u64), Weak<LiveState>)>> = Mutex::new(Vec::new());
+/// Live trees in use by this process.
+static IN_USE: Mutex<Vec<InUse>> = Mutex::new(Vec::new());
+
+struct InUse {
+    /// Device and inode number of its root.
+    root: (u64, u64),
+    state: Weak<LiveState>,
+}
 
 impl LiveState {
     /// The state of this tree: that of a session that is in it already, or a new one.
     pub(super) fn of_tree(dev: u64, ino: u64) -> Arc<LiveState> {
         let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
-        in_use.retain(|(_, state)| state.strong_count() > 0);
-        let found = in_use.iter().find(|(key, _)| *key == (dev, ino));
-        if let Some(state) = found.and_then(|(_, state)| state.upgrade()) {
+        in_use.retain(|tree| tree.state.strong_count() > 0);
+        let found = in_use.iter().find(|tree| tree.root == (dev, ino));
+        if let Some(state) = found.and_then(|tree| tree.state.upgrade()) {
             return state;
         }
         let state = Arc::new(LiveState::default());
-        in_use.push(((dev, ino), Arc::downgrade(&state)));
+        in_use.push(InUse {
+            root: (dev, ino),
+            state: Arc::downgrade(&state),
+        });
         state
     }
 
@@ -75,7 +84,7 @@ impl LiveState {
 }
 
 /// A name in the live tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct LiveName {
     pub(super) dir: Arc<TenantPath>,
     pub(super) name: Vec<u8>,
@@ -84,7 +93,7 @@ pub(super) struct LiveName {
 /// See the module's story.
 #[derive(Default)]
 pub(super) struct LinkIndex {
-    names: HashMap<u64, Vec<LiveName>>,
+    names: HashMap<u64, HashSet<LiveName>>,
 }
 
 impl LinkIndex {
@@ -99,11 +108,11 @@ impl LinkIndex {
         })?;
         candidates.sort_unstable();
         candidates.dedup();
-        let mut names: HashMap<u64, Vec<LiveName>> = HashMap::new();
+        let mut names: HashMap<u64, HashSet<LiveName>> = HashMap::new();
         if !candidates.is_empty() {
             walk(shared, |dir, name, ino| {
                 if candidates.binary_search(&ino).is_ok() {
-                    names.entry(ino).or_default().push(LiveName {
+                    names.entry(ino).or_default().insert(LiveName {
                         dir: Arc::clone(dir),
                         name: name.to_vec(),
                     });
@@ -114,19 +123,14 @@ impl LinkIndex {
         Ok(LinkIndex { names })
     }
 
-    /// Names that may be links of the inode; `None` where it has at most one.
-    pub(super) fn names(&self, ino: u64) -> &[LiveName] {
-        self.names.get(&ino).map_or(&[], Vec::as_slice)
+    /// Names that may be links of the inode; none where it has at most one.
+    pub(super) fn names(&self, ino: u64) -> impl Iterator<Item = &LiveName> {
+        self.names.get(&ino).into_iter().flatten()
     }
 
     /// These are names of the inode, too.
     pub(super) fn add(&mut self, ino: u64, names: impl IntoIterator<Item = LiveName>) {
-        let known = self.names.entry(ino).or_default();
-        for name in names {
-            if !known.contains(&name) {
-                known.push(name);
-            }
-        }
+        self.names.entry(ino).or_default().extend(names);
     }
 
     /// The inode has none of its names any more.

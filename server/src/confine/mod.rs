@@ -16,11 +16,11 @@
 //!
 //! * **An inode that a snapshot shares is never changed.** [`Dir::update`] and
 //!   [`Dir::unshare_for_write`] find out whether all links of an inode are names in the live tree
-//!   ([`links`]); if not, the new state is made beside it and takes the place of every live name.
+//!   (`links`); if not, the new state is made beside it and takes the place of every live name.
 //! * **A name appears when what it stands for is whole.** Content and attributes are set through
 //!   a descriptor first ([`Staged`]); replacing is a rename, never a removal and a creation.
 //! * **What cannot be set without privilege is stored** when [`Metadata::Xattr`] is in force, in
-//!   the format of stock `rsync --fake-super` ([`fake_super`]), and read back from there.
+//!   the format of stock `rsync --fake-super` (`fake_super`), and read back from there.
 //!
 //! [`landlock`] puts the calling thread under the kernel's own confinement on top of this.
 //!

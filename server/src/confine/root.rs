@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, mkdirat, openat, openat2, statfs,
-    syncfs, unlinkat,
+    AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, mkdirat, openat, openat2, statat,
+    statfs, syncfs, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -52,12 +52,19 @@ pub(super) struct Shared {
 /// Where things are made that have no name in live yet.
 struct Work {
     staging: OwnedFd,
+    /// [`INNER_STAGING`], where live needs it.
+    inner_staging: Option<OwnedFd>,
     partial: OwnedFd,
-    /// Staging is [`INNER_STAGING`].
-    inside: bool,
     /// Makes names of different sessions differ.
     prefix: u64,
     serial: AtomicU64,
+}
+
+/// Where a directory is: in the tree, or beside it ([`TenantRoot::partial`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Live,
+    Beside,
 }
 
 /// What the file system and the process turned out not to be able to do.
@@ -93,15 +100,16 @@ impl TenantRoot {
         )?;
         let live = open_or_make(home.as_fd(), LIVE, 0o755)?;
         let partial = open_or_make(home.as_fd(), PARTIAL, 0o700)?;
-        let mut staging = open_or_make(home.as_fd(), STAGING, 0o700)?;
-        let inside = device(&staging)? != device(&live)?;
-        if inside {
-            staging = open_or_make(live.as_fd(), INNER_STAGING, 0o700)?;
-        }
+        let staging = open_or_make(home.as_fd(), STAGING, 0o700)?;
+        let inner_staging = if device(&staging)? == device(&live)? {
+            None
+        } else {
+            Some(open_or_make(live.as_fd(), INNER_STAGING, 0o700)?)
+        };
         let work = Work {
             staging,
+            inner_staging,
             partial,
-            inside,
             prefix: getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?,
             serial: AtomicU64::new(0),
         };
@@ -207,33 +215,35 @@ impl Shared {
         self.work.as_ref().ok_or_else(|| Errno::ROFS.into())
     }
 
-    /// Staging, of a root that may be changed.
-    pub(super) fn staging(&self) -> io::Result<BorrowedFd<'_>> {
-        Ok(self.work()?.staging.as_fd())
+    /// Errors: EROFS where nothing may be changed.
+    pub(super) fn check_writable(&self) -> io::Result<()> {
+        self.work().map(drop)
     }
 
-    /// Makes something in staging under a name that is not taken, and gives the name.
-    pub(super) fn in_staging(
-        &self,
-        mut make: impl FnMut(BorrowedFd<'_>, &str) -> rustix::io::Result<()>,
-    ) -> io::Result<String> {
+    /// Staging on the file system of live, or of what is beside it.
+    pub(super) fn staging(&self, side: Side) -> io::Result<BorrowedFd<'_>> {
         let work = self.work()?;
-        loop {
-            let serial = work.serial.fetch_add(1, Ordering::Relaxed);
-            let name = format!("{:016x}-{serial}", work.prefix);
-            match make(work.staging.as_fd(), &name) {
-                Ok(()) => return Ok(name),
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        Ok(match (side, &work.inner_staging) {
+            (Side::Live, Some(inner)) => inner.as_fd(),
+            _ => work.staging.as_fd(),
+        })
+    }
+
+    /// A name for staging that nobody else uses.
+    pub(super) fn new_name(&self) -> io::Result<String> {
+        let work = self.work()?;
+        let serial = work.serial.fetch_add(1, Ordering::Relaxed);
+        Ok(format!("{:016x}-{serial}", work.prefix))
     }
 
     /// Whether `name` in `dir` is the server's own.
     pub(super) fn is_reserved(&self, dir: &TenantPath, name: &[u8]) -> bool {
         dir.is_root()
             && name == INNER_STAGING.as_bytes()
-            && self.work.as_ref().is_some_and(|work| work.inside)
+            && self
+                .work
+                .as_ref()
+                .is_some_and(|work| work.inner_staging.is_some())
     }
 
     pub(super) fn cache(&self) -> MutexGuard<'_, DirCache> {
@@ -272,9 +282,11 @@ impl Shared {
 
 /// Opens a directory at or below `from`, over real directories only.
 pub(super) fn open_beneath(from: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+    // Without O_NOFOLLOW, so that a link at the end is told as one (ELOOP), too.
+    let flags = directory_flags() - OFlags::NOFOLLOW;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     loop {
-        match openat2(from, path, directory_flags(), Mode::empty(), resolve) {
+        match openat2(from, path, flags, Mode::empty(), resolve) {
             Ok(fd) => return Ok(fd),
             // A rename elsewhere made the kernel unsure; it asks to try again.
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -292,7 +304,14 @@ fn open_by_component(from: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
             return Err(Escape::Leaves.into());
         }
         let from = at.as_ref().map_or(from, AsFd::as_fd);
-        at = Some(openat(from, component, directory_flags(), Mode::empty())?);
+        let opened = openat(from, component, directory_flags(), Mode::empty());
+        if matches!(opened, Err(Errno::NOTDIR))
+            && let Ok(stat) = statat(from, component, AtFlags::SYMLINK_NOFOLLOW)
+            && Stat::from(stat).kind == Kind::Symlink
+        {
+            return Err(Escape::SymbolicLink.into());
+        }
+        at = Some(opened?);
     }
     at.ok_or_else(|| Escape::NotAName.into())
 }

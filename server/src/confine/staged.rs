@@ -21,22 +21,25 @@ use rustix::io::Errno;
 
 use super::attributes::{AttributeError, Attributes, Plan, is_errno};
 use super::create::Replace;
-use super::dir::{Dir, open_entry};
+use super::dir::Dir;
 use super::fake_super::inode_mode;
 use super::inode::{Inode, XattrSource};
 use super::metadata::Metadata;
-use super::root::{Shared, lacks, note_lack};
+use super::root::{Shared, Side, lacks, note_lack};
 use super::stat::{FileTime, Kind, Stat};
 use super::{acl::PosixAcl, unshare};
 
 /// See the module's story.
 pub struct Staged {
     shared: Arc<Shared>,
+    side: Side,
     file: File,
     /// Its name in staging, where it needs one.
     staged_name: Option<StagedName>,
-    /// What it is to stand for, before [`Staged::apply`].
+    /// What it stands for, or is to stand for.
     is: Stat,
+    /// Attributes have been set since `is` was true.
+    applied: bool,
 }
 
 impl Dir {
@@ -48,11 +51,11 @@ impl Dir {
             Metadata::Native => mode_hint & 0o777,
             Metadata::Xattr => inode_mode(Kind::File, mode_hint),
         });
-        let staging = shared.staging()?;
+        shared.check_writable()?;
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         if !lacks(&shared.support.no_tmpfile) {
             match openat(self.fd(), ".", flags | OFlags::TMPFILE, mode) {
-                Ok(fd) => return Staged::new(shared, File::from(fd), None),
+                Ok(fd) => return Staged::new(self, File::from(fd), None),
                 // What kernels and file systems say that do not know it.
                 Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
                     note_lack(&shared.support.no_tmpfile);
@@ -61,23 +64,24 @@ impl Dir {
             }
         }
         let mut made = None;
-        let name = shared.in_staging(|staging, name| {
+        let name = StagedName::make(shared, self.side(), |staging, name| {
             let exclusive = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
             made = Some(openat(staging, name, exclusive, mode)?);
             Ok(())
         })?;
-        let name = StagedName::new(shared, name);
-        let file = match made {
-            Some(fd) => File::from(fd),
-            None => File::from(open_entry(staging, name.as_str(), OFlags::RDWR)?),
-        };
-        self.give_inherited(&Inode::open(file.as_fd()), mode.as_raw_mode())?;
-        Staged::new(shared, file, Some(name))
+        let file = File::from(made.ok_or(Errno::NOENT)?);
+        self.give_inherited(&Inode::open(file.as_fd()), Kind::File, mode.as_raw_mode())?;
+        Staged::new(self, file, Some(name))
     }
 
     /// Gives an inode that was made in staging what it would have inherited here: the group of a
     /// set-gid directory, and what the default ACL grants of `mode`.
-    pub(super) fn give_inherited(&self, inode: &Inode<'_>, mode: u32) -> io::Result<()> {
+    pub(super) fn give_inherited(
+        &self,
+        inode: &Inode<'_>,
+        kind: Kind,
+        mode: u32,
+    ) -> io::Result<()> {
         if self.shared.keeping.metadata == Metadata::Xattr {
             return Ok(());
         }
@@ -85,11 +89,11 @@ impl Dir {
         if directory.mode & 0o2000 != 0 {
             inode.set_owner(None, Some(directory.gid))?;
         }
+        if kind == Kind::Symlink {
+            return Ok(());
+        }
         let default = Inode::open(self.fd()).xattr(b"system.posix_acl_default")?;
-        let new = inode.stat()?;
-        if let Some(default) = default.as_deref().and_then(PosixAcl::decode)
-            && new.kind != Kind::Symlink
-        {
+        if let Some(default) = default.as_deref().and_then(PosixAcl::decode) {
             let (acl, mode) = default.inherited(mode);
             if !acl.is_minimal() {
                 inode.set_xattr(b"system.posix_acl_access", &acl.encode())?;
@@ -101,11 +105,7 @@ impl Dir {
 }
 
 impl Staged {
-    fn new(
-        shared: &Arc<Shared>,
-        file: File,
-        staged_name: Option<StagedName>,
-    ) -> io::Result<Staged> {
+    fn new(dir: &Dir, file: File, staged_name: Option<StagedName>) -> io::Result<Staged> {
         let mut is = Inode::open(file.as_fd()).stat()?;
         // Writing moves the times; no time that is wanted may look as if it were there already.
         let never = FileTime {
@@ -115,10 +115,12 @@ impl Staged {
         is.mtime = never;
         is.atime = never;
         Ok(Staged {
-            shared: Arc::clone(shared),
+            shared: Arc::clone(&dir.shared),
+            side: dir.side(),
             file,
             staged_name,
             is,
+            applied: false,
         })
     }
 
@@ -145,11 +147,16 @@ impl Staged {
         self.is.mode = mode;
     }
 
-    /// Sets attributes, once, after the content. What fails is in the list; the rest is set.
+    /// Sets attributes, after the content. What fails is in the list; the rest is set.
     /// Errors: where the attributes that are there cannot be read.
     pub fn apply(&mut self, wanted: &Attributes<'_>) -> io::Result<Vec<AttributeError>> {
         let inode = Inode::open(self.file.as_fd());
+        if self.applied {
+            self.is = inode.stat()?;
+            self.shared.keeping.complete(&mut self.is, &inode)?;
+        }
         let plan = Plan::new(self.shared.keeping, &inode, &self.is, wanted)?;
+        self.applied = true;
         Ok(plan.carry_out(&inode))
     }
 
@@ -180,20 +187,9 @@ impl Staged {
     pub(super) fn name_in_staging(&mut self) -> io::Result<&mut StagedName> {
         let name = match self.staged_name.take() {
             Some(name) => name,
-            None => {
-                let mut other = None;
-                let made = self.shared.in_staging(|staging, name| {
-                    match self.link_to(staging, name.as_bytes()) {
-                        Ok(()) => Ok(()),
-                        Err(error) => {
-                            let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-                            other = Some(error);
-                            Err(errno)
-                        }
-                    }
-                });
-                StagedName::new(&self.shared, made.map_err(|error| other.unwrap_or(error))?)
-            }
+            None => StagedName::make(&self.shared, self.side, |staging, name| {
+                self.link_to(staging, name.as_bytes())
+            })?,
         };
         Ok(self.staged_name.insert(name))
     }
@@ -236,20 +232,51 @@ impl Staged {
 /// A name in staging; what has it is removed with this value, unless it was placed.
 pub(super) struct StagedName {
     shared: Arc<Shared>,
-    name: Option<String>,
+    side: Side,
+    /// Empty: placed.
+    name: String,
 }
 
 impl StagedName {
-    pub(super) fn new(shared: &Arc<Shared>, name: String) -> Self {
-        Self {
+    /// Makes something under a new name in the staging that belongs to a directory.
+    pub(super) fn make(
+        shared: &Arc<Shared>,
+        side: Side,
+        make: impl FnOnce(BorrowedFd<'_>, &str) -> io::Result<()>,
+    ) -> io::Result<StagedName> {
+        let name = shared.new_name()?;
+        make(shared.staging(side)?, &name)?;
+        Ok(StagedName {
             shared: Arc::clone(shared),
-            name: Some(name),
-        }
+            side,
+            name,
+        })
     }
 
     pub(super) fn as_str(&self) -> &str {
-        // Only empty once it has been placed, and then nobody asks.
-        self.name.as_deref().unwrap_or_default()
+        &self.name
+    }
+
+    pub(super) fn staging(&self) -> io::Result<BorrowedFd<'_>> {
+        self.shared.staging(self.side)
+    }
+
+    /// Holds what was made.
+    pub(super) fn hold(&self) -> io::Result<Inode<'static>> {
+        Inode::hold(self.staging()?, self.name.as_bytes())
+    }
+
+    /// Makes another link of it.
+    pub(super) fn link(&self) -> io::Result<StagedName> {
+        StagedName::make(&self.shared, self.side, |staging, name| {
+            Ok(linkat(
+                staging,
+                self.as_str(),
+                staging,
+                name,
+                AtFlags::empty(),
+            )?)
+        })
     }
 
     /// Renames it to an entry of a directory.
@@ -261,10 +288,10 @@ impl StagedName {
                 self.place_locked(dir, name)
             }
             Replace::No => {
-                let staging = self.shared.staging()?;
+                let staging = self.staging()?;
                 let from = self.as_str();
                 match renameat_with(staging, from, dir.fd(), name, RenameFlags::NOREPLACE) {
-                    Ok(()) => self.name = None,
+                    Ok(()) => self.name.clear(),
                     // A file system without it: a link is made, and its first name removed.
                     Err(Errno::INVAL) => {
                         linkat(staging, from, dir.fd(), name, AtFlags::empty())?;
@@ -278,8 +305,8 @@ impl StagedName {
 
     /// Takes the place of an entry, for a caller that holds the lock on names.
     pub(super) fn place_locked(&mut self, dir: &Dir, name: &[u8]) -> io::Result<()> {
-        renameat(self.shared.staging()?, self.as_str(), dir.fd(), name)?;
-        self.name = None;
+        renameat(self.staging()?, self.as_str(), dir.fd(), name)?;
+        self.name.clear();
         Ok(())
     }
 }
@@ -287,8 +314,10 @@ impl StagedName {
 impl Drop for StagedName {
     fn drop(&mut self) {
         // What cannot be removed now is swept at the next start.
-        if let (Some(name), Ok(staging)) = (&self.name, self.shared.staging()) {
-            let _ = unlinkat(staging, name.as_str(), AtFlags::empty());
+        if !self.name.is_empty()
+            && let Ok(staging) = self.staging()
+        {
+            let _ = unlinkat(staging, self.name.as_str(), AtFlags::empty());
         }
     }
 }

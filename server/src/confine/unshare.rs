@@ -11,19 +11,21 @@
 //! and then what is wanted. [`super::links`] says how sharing is found out and why a lock is held
 //! from there to the change.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, Mode, OFlags, SeekFrom, copy_file_range, ftruncate, ioctl_ficlone, linkat, makedev,
-    mknodat, seek, statat, symlinkat,
+    AtFlags, Mode, OFlags, SeekFrom, copy_file_range, fstat, ftruncate, ioctl_ficlone, makedev,
+    mknodat, readlinkat, seek, statat, symlinkat,
 };
 use rustix::io::Errno;
 
 use super::attributes::{AttributeError, Attributes, Plan};
 use super::dir::{Dir, open_for_reading};
+use super::escape::Escape;
 use super::inode::Inode;
 use super::links::{LinkIndex, LiveName};
 use super::path::TenantPath;
@@ -57,7 +59,7 @@ impl Dir {
     /// be made, and then nothing has changed.
     pub fn update(&self, name: &[u8], seen: &Stat, wanted: &Attributes<'_>) -> io::Result<Updated> {
         self.check(name)?;
-        self.shared.staging()?;
+        self.shared.check_writable()?;
         if seen.inode.kind == Kind::Dir {
             let inode = Inode::hold(self.fd(), name)?;
             return self.update_directory(&inode, Some(seen), wanted);
@@ -81,10 +83,7 @@ impl Dir {
         // A copy can take long, and only its coming into place needs the lock.
         drop(links);
         let mut copy = self.copy_in_staging(&inode, &is)?;
-        let errors = plan.carry_out(&Inode::hold(
-            self.shared.staging()?,
-            copy.as_str().as_bytes(),
-        )?);
+        let errors = plan.carry_out(&copy.hold()?);
         self.replace_all_names(&mut copy, name, &is)?;
         Ok(Updated {
             how: How::Replaced,
@@ -94,7 +93,7 @@ impl Dir {
 
     /// The same for the directory itself.
     pub fn update_self(&self, wanted: &Attributes<'_>) -> io::Result<Updated> {
-        self.shared.staging()?;
+        self.shared.check_writable()?;
         self.update_directory(&Inode::open(self.fd()), None, wanted)
     }
 
@@ -133,7 +132,7 @@ impl Dir {
     /// file.
     pub fn unshare_for_write(&self, name: &[u8], seen: &Stat) -> io::Result<File> {
         self.check(name)?;
-        self.shared.staging()?;
+        self.shared.check_writable()?;
         let mut links = self.shared.live_state.links_change();
         let inode = Inode::hold(self.fd(), name)?;
         let is = self.as_seen(&inode, seen)?;
@@ -175,47 +174,56 @@ impl Dir {
         if is.nlink == 1 {
             return Ok(true);
         }
-        let names = self.live_names(index, name, is)?.len() as u64;
-        Ok(names == inode.stat()?.nlink)
+        let names = self.live_names(index, name, is)?;
+        let count = u64::from(names.own) + names.others.len() as u64;
+        Ok(count == inode.stat()?.nlink)
     }
 
-    /// The live names of an inode, `name` here among them; each has been looked at. Beside live
-    /// there is no index, and there are no other names.
+    /// The live names of an inode; each has been looked at. Beside live there is no index, and no
+    /// name but this one.
     fn live_names(
         &self,
         index: &mut Option<LinkIndex>,
         name: &[u8],
         is: &Stat,
-    ) -> io::Result<Vec<(Arc<Dir>, Vec<u8>)>> {
-        let mut found = Vec::new();
-        let this = Dir::new(
-            Arc::clone(&self.shared),
-            self.fd.try_clone()?,
-            self.path.clone(),
-        );
-        if this.has(name, is)? {
-            found.push((Arc::new(this), name.to_vec()));
-        }
-        let Some(own) = self.live_name(name) else {
-            return Ok(found);
+    ) -> io::Result<LiveNames> {
+        let mut found = LiveNames {
+            own: self.has(name, is)?,
+            others: Vec::new(),
         };
+        if self.path.is_none() {
+            return Ok(found);
+        }
         let index = match index {
             Some(index) => index,
             None => index.insert(LinkIndex::build(&self.shared)?),
         };
+        // A name must count once, by whatever path its directory is reached: this one may have
+        // been renamed since it was opened, and a bind mount shows one twice.
+        let mut counted = HashSet::new();
+        counted.insert((self.identity()?, name.to_vec()));
         for other in index.names(is.ino) {
-            if *other == own {
-                continue;
-            }
-            match self.open_named(other) {
-                Ok(dir) if dir.has(&other.name, is)? => {
-                    found.push((Arc::new(dir), other.name.clone()));
+            let seen = self
+                .open_named(other)
+                .and_then(|dir| Ok(dir.has(&other.name, is)?.then_some(dir.identity()?)));
+            match seen {
+                Ok(Some(identity)) => {
+                    if counted.insert((identity, other.name.clone())) {
+                        found.others.push(other.clone());
+                    }
                 }
+                Ok(None) => {}
                 // A directory that is gone has taken the name with it.
-                Ok(_) | Err(_) => {}
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(found)
+    }
+
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        let stat = Stat::from(fstat(&self.fd)?);
+        Ok((stat.dev, stat.ino))
     }
 
     fn open_named(&self, name: &LiveName) -> io::Result<Dir> {
@@ -235,25 +243,25 @@ impl Dir {
 
     /// Puts what is staged in the place of every live name of the inode `old`.
     fn replace_all_names(&self, copy: &mut StagedName, name: &[u8], old: &Stat) -> io::Result<()> {
-        let staging = self.shared.staging()?;
         let mut links = self.shared.live_state.links_change();
         let names = self.live_names(&mut links, name, old)?;
-        let Some(((last_dir, last_name), others)) = names.split_last() else {
+        if !names.own {
             return Err(Errno::STALE.into());
-        };
-        let new = Stat::from(statat(staging, copy.as_str(), AtFlags::SYMLINK_NOFOLLOW)?);
-        for (dir, name) in others {
-            let link = self.shared.in_staging(|staging, link| {
-                linkat(staging, copy.as_str(), staging, link, AtFlags::empty())
-            })?;
-            StagedName::new(&self.shared, link).place_locked(dir, name)?;
         }
-        copy.place_locked(last_dir, last_name)?;
+        let new = copy.hold()?.stat()?;
+        // One directory at a time: a group can have more names than there are descriptors.
+        for other in &names.others {
+            let dir = self.open_named(other)?;
+            copy.link()?.place_locked(&dir, &other.name)?;
+        }
+        copy.place_locked(self, name)?;
         if let Some(index) = &mut *links {
             index.forget(old.ino);
-            if names.len() > 1 {
-                let names = names.iter().filter_map(|(dir, name)| dir.live_name(name));
-                index.add(new.ino, names);
+            if !names.others.is_empty() {
+                index.add(
+                    new.ino,
+                    names.others.into_iter().chain(self.live_name(name)),
+                );
             }
         }
         Ok(())
@@ -262,6 +270,7 @@ impl Dir {
     /// Makes an inode in staging that is like the one given in everything.
     fn copy_in_staging(&self, inode: &Inode<'_>, is: &Stat) -> io::Result<StagedName> {
         let kind = is.inode.kind;
+        let side = self.side();
         let made = match kind {
             Kind::File => {
                 let staged = self.stage(is.inode.mode)?;
@@ -269,22 +278,44 @@ impl Dir {
                 return staged.into_staged_name();
             }
             Kind::Symlink => {
-                let target = rustix::fs::readlinkat(inode.fd(), "", Vec::new())?;
-                self.shared
-                    .in_staging(|staging, link| symlinkat(target.as_c_str(), staging, link))?
+                let target = readlinkat(inode.fd(), "", Vec::new())?;
+                StagedName::make(&self.shared, side, |staging, name| {
+                    Ok(symlinkat(target.as_c_str(), staging, name)?)
+                })?
             }
             _ => {
                 let device = makedev(is.rdev.0, is.rdev.1);
-                self.shared.in_staging(|staging, node| {
-                    mknodat(staging, node, kind.file_type(), Mode::RUSR, device)
+                StagedName::make(&self.shared, side, |staging, name| {
+                    Ok(mknodat(
+                        staging,
+                        name,
+                        kind.file_type(),
+                        Mode::RUSR,
+                        device,
+                    )?)
                 })?
             }
         };
-        let made = StagedName::new(&self.shared, made);
-        let copy = Inode::hold(self.shared.staging()?, made.as_str().as_bytes())?;
+        let copy = made.hold()?;
         copy_attributes(inode, is, &copy)?;
         Ok(made)
     }
+}
+
+/// The names of an inode in live.
+struct LiveNames {
+    /// The one at hand is one of them.
+    own: bool,
+    others: Vec<LiveName>,
+}
+
+/// Whether a directory is not where it was.
+fn is_gone(error: &io::Error) -> bool {
+    Escape::of(error).is_some()
+        || matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        )
 }
 
 /// Copies content and every attribute of a file to one that is staged.

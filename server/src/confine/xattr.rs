@@ -26,6 +26,9 @@ pub type XattrSet = BTreeMap<Vec<u8>, Vec<u8>>;
 const SERVER_PREFIX: &[u8] = b"user.coffre.";
 const USER_PREFIX: &[u8] = b"user.";
 const STORED_PREFIX: &[u8] = b"user.rsync.";
+/// XFS lists its ACLs once more, in its own form, to the privileged. Removing one removes the ACL.
+/// A client on XFS may still set one, as with stock rsync.
+const XFS_ACL_PREFIX: &[u8] = b"trusted.SGI_ACL_";
 const STORED_SPECIAL_PREFIX: &[u8] = b"user.rsync.%";
 
 /// What of a file's extended attributes a session deals with.
@@ -46,8 +49,9 @@ impl XattrView {
     }
 
     /// The name a client knows an attribute by; `None`: it does not see it.
-    fn shown<'n>(self, kept: &'n [u8]) -> Option<&'n [u8]> {
-        if kept.starts_with(SERVER_PREFIX) || kept.starts_with(b"system.") {
+    fn shown(self, kept: &[u8]) -> Option<&[u8]> {
+        let acl = kept.starts_with(b"system.") || kept.starts_with(XFS_ACL_PREFIX);
+        if acl || kept.starts_with(SERVER_PREFIX) {
             return None;
         }
         match self {
@@ -114,14 +118,10 @@ impl XattrView {
         wanted: &'w XattrSet,
     ) -> io::Result<Vec<XattrStep<'w>>> {
         let mut steps = Vec::new();
-        let mut present = BTreeMap::new();
         for kept in source.xattr_names()? {
-            let Some(shown) = self.shown(&kept) else {
-                continue;
-            };
-            if wanted.contains_key(shown) {
-                present.insert(shown.to_vec(), source.xattr(&kept)?);
-            } else {
+            if let Some(shown) = self.shown(&kept)
+                && !wanted.contains_key(shown)
+            {
                 steps.push(XattrStep {
                     shown: shown.to_vec(),
                     kept: Ok(kept),
@@ -130,13 +130,15 @@ impl XattrView {
             }
         }
         for (shown, value) in wanted {
-            if present
-                .get(shown)
-                .is_none_or(|is| is.as_ref() != Some(value))
-            {
+            let kept = self.kept(shown);
+            let is = match &kept {
+                Ok(kept) => source.xattr(kept)?,
+                Err(_) => None,
+            };
+            if is.as_ref() != Some(value) {
                 steps.push(XattrStep {
                     shown: shown.clone(),
-                    kept: self.kept(shown),
+                    kept,
                     value: Some(value),
                 });
             }
@@ -247,6 +249,7 @@ mod tests {
         }
         for (view, hidden) in [
             (All, "system.posix_acl_access"),
+            (All, "trusted.SGI_ACL_FILE"),
             (All, "user.coffre.sum"),
             (UserOnly, "security.selinux"),
             (Stored, "security.selinux"),

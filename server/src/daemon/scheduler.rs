@@ -86,6 +86,12 @@ struct Taking {
     went_well: bool,
 }
 
+impl Taking {
+    fn note(&mut self, went_well: bool) {
+        self.went_well = went_well;
+    }
+}
+
 impl Drop for Taking {
     fn drop(&mut self) {
         let scheduler = self.daemon.scheduler();
@@ -165,7 +171,8 @@ impl Daemon {
                 went_well: false,
             };
             tokio::spawn(async move {
-                taking.went_well = taking.daemon.take_due(&taking.tenant, due).await;
+                let went_well = taking.daemon.take_due(&taking.tenant, due).await;
+                taking.note(went_well);
             });
         }
         Ok(sleep)

@@ -114,8 +114,7 @@ impl Front {
             return Err("nothing has been pushed yet".to_owned());
         };
         let newest = self.snapshot_names(tenant)?.pop();
-        // Names are cut to the second.
-        if let Some(name) = newest.filter(|name| name.time().as_second() > pushed.as_second()) {
+        if let Some(name) = newest.filter(|name| name.time() >= pushed) {
             return Ok(format!("{name} (nothing was pushed since)\n"));
         }
         let taken = self.runtime.block_on(self.daemon.take_snapshot(

@@ -45,11 +45,14 @@ impl Daemon {
     ) -> Result<Taken, NotTaken> {
         let (pass, turn) = self.enter(tenant, patience, steps).await?;
         // Nobody writes to live from here on, so how the last push ended is settled.
-        let state = if self.catalogue().is_dirty(tenant.name())? {
-            State::Incomplete
-        } else {
-            State::Complete
+        let pushes = self.catalogue().tenant_state(tenant.name())?;
+        let state = match pushes.dirty {
+            true => State::Incomplete,
+            false => State::Complete,
         };
+        if let Some(wait) = until_after(pushes.last_push_ended, Timestamp::now()) {
+            tokio::time::sleep(wait).await;
+        }
         let home = tenant.home().to_owned();
         let taken = self
             .work()
@@ -136,6 +139,19 @@ impl Daemon {
     }
 }
 
+/// A snapshot's name is its time, cut to the second. One that is taken within the second in which
+/// a push ended would seem older than that push, which the schedule would then find missing in it:
+/// how long to wait, then. `None`: no need. A time ahead of the clock is none to wait for.
+fn until_after(pushed: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+    let pushed = pushed?;
+    let whole = pushed.subsec_nanosecond() == 0;
+    if whole || pushed > now || pushed.as_second() != now.as_second() {
+        return None;
+    }
+    let next = u64::try_from(1_000_000_000 - now.subsec_nanosecond()).ok()?;
+    Some(Duration::from_nanos(next))
+}
+
 /// A taken snapshot as it is told.
 pub(super) fn facts(taken: &Taken) -> TakenFacts {
     TakenFacts {
@@ -170,4 +186,24 @@ fn notes(taken: &Taken) -> Vec<String> {
         ));
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_named_later_than_the_push_it_holds() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let now = at("2026-11-20T09:30:00.75Z");
+        let wait = |pushed: &str| until_after(Some(at(pushed)), now);
+        assert_eq!(
+            wait("2026-11-20T09:30:00.5Z"),
+            Some(Duration::from_millis(250))
+        );
+        assert_eq!(wait("2026-11-20T09:29:59.9Z"), None);
+        assert_eq!(wait("2026-11-20T09:30:00Z"), None);
+        assert_eq!(wait("2027-01-01T00:00:00.5Z"), None);
+        assert_eq!(until_after(None, now), None);
+    }
 }

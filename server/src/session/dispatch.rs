@@ -220,7 +220,7 @@ impl Session {
         let changes_disk = options.changes_disk();
         let mut record = self.record(exec);
         let begun = self.begin(&record, changes_disk);
-        let outcome = match begun.and_then(|()| self.open_root()) {
+        let outcome = match begun.and_then(|()| self.open_root(&options)) {
             Ok(root) => {
                 tracing::info!(command = record.command, "push begins");
                 self.confined_push(root, options, words.to_vec())
@@ -261,8 +261,9 @@ impl Session {
         self.pipe.exit(refusal.exit.code().into());
     }
 
-    fn open_root(&self) -> Result<TenantRoot, String> {
-        TenantRoot::open(self.admitted.tenant.home(), self.metadata)
+    fn open_root(&self, options: &ServerOptions) -> Result<TenantRoot, String> {
+        let metadata = if options.fake_super { Metadata::Xattr } else { self.metadata };
+        TenantRoot::open(self.admitted.tenant.home(), metadata)
             .map_err(|error| format!("cannot open the tenant's tree: {error}"))
     }
 

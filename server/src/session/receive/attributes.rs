@@ -18,13 +18,13 @@ use md5::{Digest, Md5};
 
 use super::decide::{self, Extra};
 use super::generator::Target;
-use super::policy::Policy;
+use super::policy::{Policy, QuickCheck};
 use super::stream::UnitError;
-use super::{Fatal, Receiver};
-use crate::confine::{AclChange, AclKind, Attributes, Dir, FileTime, PosixAcl, Stat, XattrSet};
+use super::{Fatal, Receiver, path_of};
+use crate::confine::{AclChange, AclKind, Attributes, Dir, FileTime, PosixAcl, Stat, TenantPath, XattrSet};
 
-/// Values kept for later entries with the same set: up to this size each, and in all.
-const KEPT_VALUE: usize = 64 << 10;
+/// Values kept in memory for later entries with the same set, in all; what is beyond is read from
+/// the first entry that has it.
 const KEPT_VALUES: usize = 16 << 20;
 
 /// The values that are on their way or have come.
@@ -34,6 +34,8 @@ pub(super) struct XattrExchange {
     /// Values by digest.
     kept: HashMap<[u8; 16], Vec<u8>>,
     kept_bytes: usize,
+    /// Sets whose values were asked for, and for which entry: a client gives them once.
+    asked: HashMap<u32, Vec<u8>>,
 }
 
 struct Reply {
@@ -95,11 +97,11 @@ fn is_reserved(name: &[u8]) -> bool {
 
 impl XattrExchange {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, reply: None, kept: HashMap::new(), kept_bytes: 0 }
+        Self { limits, reply: None, kept: HashMap::new(), kept_bytes: 0, asked: HashMap::new() }
     }
 
     fn keep(&mut self, value: &[u8]) {
-        if value.len() <= KEPT_VALUE && self.kept_bytes + value.len() <= KEPT_VALUES {
+        if self.kept_bytes + value.len() <= KEPT_VALUES {
             self.kept_bytes += value.len();
             self.kept.insert(md5_of(value), value.to_vec());
         }
@@ -123,7 +125,11 @@ impl Receiver {
                 None => XattrSet::new(),
             };
             extra.missing = self.missing_values(entry, &local);
-            extra.xattrs = !extra.missing.is_empty()
+            extra.waits = !extra.missing.is_empty();
+            if entry.xattrs().is_some_and(|set| self.exchange.asked.contains_key(&set)) {
+                extra.missing.clear();
+            }
+            extra.xattrs = extra.waits
                 || self.wire_set(entry).len() != local.len()
                 || self.wire_set(entry).iter().any(|item| match &item.value {
                     XattrValue::Full(value) => local.get(&item.name[..]).map(Vec::as_slice) != Some(value),
@@ -159,19 +165,29 @@ impl Receiver {
     }
 
     /// The whole set, from the list, from what is here, and from what has been fetched.
-    fn resolve(
+    fn whole_set(
         &self,
         entry: &EntryRef<'_>,
         local: &XattrSet,
         fetched: &HashMap<u32, Vec<u8>>,
     ) -> XattrSet {
+        let first = || {
+            let path = self.exchange.asked.get(&entry.xattrs()?)?;
+            let (dir, name) = self.place_of(path)?;
+            dir.xattrs(&name).ok()
+        };
+        let first = std::cell::LazyCell::new(first);
         let value = |item: &Xattr| match &item.value {
             XattrValue::Full(value) => Some(value.to_vec()),
-            XattrValue::Abbreviated { md5, .. } => fetched
-                .get(&item.num)
-                .or_else(|| self.exchange.kept.get(md5))
-                .or_else(|| local.get(&item.name[..]))
-                .cloned(),
+            XattrValue::Abbreviated { md5, .. } => {
+                let fits = |value: &&Vec<u8>| md5_of(value) == *md5;
+                fetched
+                    .get(&item.num)
+                    .or_else(|| self.exchange.kept.get(md5))
+                    .or_else(|| local.get(&item.name[..]).filter(fits))
+                    .or_else(|| first.as_ref()?.get(&item.name[..]))
+                    .cloned()
+            }
         };
         self.wire_set(entry)
             .into_iter()
@@ -246,13 +262,13 @@ impl Receiver {
         Wanted {
             uid: policy.owner.then(|| entry.uid()),
             gid: policy.group.then(|| entry.gid()),
-            mode: (!is_symlink).then(|| decide::wanted_mode(policy, entry, have)),
+            mode: (!is_symlink).then(|| decide::wanted_mode(policy, entry, have, self.umask)),
             mtime: keeps_time.then_some(FileTime { secs: mtime.0, nanos: mtime.1 }),
             atime: entry
                 .atime()
                 .filter(|_| policy.atimes && kind != FileKind::Directory)
                 .map(|secs| FileTime { secs, nanos: 0 }),
-            xattrs: policy.xattrs.then(|| self.resolve(entry, local, fetched)),
+            xattrs: policy.xattrs.then(|| self.whole_set(entry, local, fetched)),
             access_acl: acls.then(|| self.acl_of(entry, AclKind::Access)),
             default_acl: (acls && kind == FileKind::Directory)
                 .then(|| self.acl_of(entry, AclKind::Default)),
@@ -269,7 +285,13 @@ impl Receiver {
         fetched: &HashMap<u32, Vec<u8>>,
     ) -> Result<(), Fatal> {
         let result = self.local_xattrs_if_kept(dir, name).and_then(|local| {
-            let wanted = self.wanted(entry, Some(have), &local, fetched);
+            let mut wanted = self.wanted(entry, Some(have), &local, fetched);
+            if self.policy.quick_check == QuickCheck::Checksum
+                && entry.kind() == FileKind::Regular
+            {
+                // Stock compares no times then, and writes the list's to the nanosecond.
+                wanted.set_time(&self.policy, entry);
+            }
             update(dir, name, have, &wanted)
         });
         self.report_attributes(entry, result)
@@ -282,6 +304,22 @@ impl Receiver {
     /// Whether xattr values travel with this item, in both directions.
     pub(super) fn exchanges_xattrs(&self, item: &ItemHead) -> bool {
         self.policy.xattrs && !self.policy.dry_run && self.negotiated.exchanges_xattrs(item.flags)
+    }
+
+    /// The values of an entry's set are asked for: nobody else may.
+    pub(super) fn asked_for(&mut self, entry: &EntryRef<'_>, missing: &[u32]) {
+        if let Some(set) = entry.xattrs()
+            && !missing.is_empty()
+        {
+            self.exchange.asked.insert(set, path_of(entry));
+        }
+    }
+
+    fn place_of(&self, path: &[u8]) -> Option<(std::sync::Arc<Dir>, Vec<u8>)> {
+        let destination = self.destination.as_ref()?;
+        let path = destination.dir.join(&TenantPath::parse(path).ok()?);
+        let dir = self.root.cached_dir(&path.parent()?).ok()?;
+        Some((dir, path.file_name()?.to_vec()))
     }
 
     pub(super) fn begin_xattr_reply(&mut self, wanted: &[u32]) {

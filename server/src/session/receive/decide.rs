@@ -15,6 +15,8 @@ pub(super) struct Extra {
     pub(super) xattrs: bool,
     /// Numbers of the xattr values that must be asked for.
     pub(super) missing: Vec<u32>,
+    /// Values are still to come, for this entry or for an earlier one with the same set.
+    pub(super) waits: bool,
 }
 
 /// Whether two times count as different under the modify window: 0 compares whole seconds, a
@@ -55,10 +57,16 @@ pub(super) fn keeps_time(policy: &Policy, kind: FileKind) -> bool {
         }
 }
 
-/// The 12 permission bits an entry is to get. `have`: what is there now, of the same kind.
+/// The 12 permission bits an entry is to get. `have`: what is there now, of the same kind;
+/// `umask`: what a new entry of its directory does not get.
 /// Without `--perms` an existing file keeps its own bits (with `--executability` adjusted), and a
 /// new one gets the source's less the umask, without set-id bits.
-pub(super) fn wanted_mode(policy: &Policy, entry: &EntryRef<'_>, have: Option<&Stat>) -> u32 {
+pub(super) fn wanted_mode(
+    policy: &Policy,
+    entry: &EntryRef<'_>,
+    have: Option<&Stat>,
+    umask: u32,
+) -> u32 {
     let source = entry.mode() & 0o7777;
     if policy.perms {
         return source;
@@ -75,7 +83,7 @@ pub(super) fn wanted_mode(policy: &Policy, entry: &EntryRef<'_>, have: Option<&S
             }
             mode
         }
-        None => source & !0o7000 & !policy.umask,
+        None => source & !0o7000 & !umask,
     }
 }
 

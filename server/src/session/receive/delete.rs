@@ -8,10 +8,11 @@ use std::io;
 use std::sync::Arc;
 
 use coffre_protocol::ExitCode;
-use coffre_protocol::flist::{FileList, NamesByDir};
+use coffre_protocol::flist::{EntryRef, FileList, NamesByDir};
 use coffre_protocol::mux::MessageKind;
 
-use super::{Fatal, Receiver};
+use super::generator::Target;
+use super::{Fatal, Receiver, path_of};
 use crate::confine::{Dir, Kind};
 
 /// How deep directories are emptied; deeper than any real tree, and no stack overflow.
@@ -156,13 +157,18 @@ impl Receiver {
         path: &[u8],
         depth: usize,
     ) -> Result<bool, Fatal> {
-        if item.kind == Kind::Dir
-            && !self.empty_directory(dir, &item.name, path, depth)?
-        {
+        let is_empty =
+            item.kind != Kind::Dir || self.empty_directory(dir, &item.name, path, depth)?;
+        // Below the first level stock goes on and tries, which shows in what it prints.
+        if !is_empty && depth == 0 {
             return Ok(false);
         }
         if self.policy.max_delete.is_some_and(|max| self.totals.deleted.total() >= max) {
             self.totals.deletions_skipped += 1;
+            return Ok(false);
+        }
+        if !is_empty {
+            self.say_not_empty(path);
             return Ok(false);
         }
         if !self.policy.dry_run {
@@ -246,12 +252,32 @@ impl Receiver {
         };
         result?;
         if !is_empty {
-            self.out.raw_text(
-                MessageKind::Info,
-                [b"cannot delete non-empty directory: ", path].concat(),
-            );
+            self.say_not_empty(path);
         }
         Ok(is_empty)
+    }
+
+    fn say_not_empty(&mut self, path: &[u8]) {
+        let line = [b"cannot delete non-empty directory: ", path].concat();
+        self.out.raw_text(MessageKind::Info, line);
+    }
+
+    /// `--delete-missing-args`: the source is gone, and so shall this be.
+    pub(super) fn delete_missing(
+        &mut self,
+        entry: &EntryRef<'_>,
+        target: Target,
+    ) -> Result<(), Fatal> {
+        let (Some(dir), Some(have)) = (target.dir, target.stat) else { return Ok(()) };
+        let path = path_of(entry);
+        let item = Found { name: target.name, kind: have.kind };
+        if have.kind != Kind::Dir || self.policy.may_delete() {
+            self.delete_item(&dir, &item, &path, 0)?;
+        } else if self.remove_obstructing_directory(&dir, &item.name, &path)? {
+            self.totals.deleted.count(Kind::Dir);
+            self.say_deleted(&path, true);
+        }
+        Ok(())
     }
 
     /// A directory stands where something else is to be. It goes with its contents only if the
@@ -273,10 +299,7 @@ impl Receiver {
         match dir.remove_dir(name) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                self.out.raw_text(
-                    MessageKind::Info,
-                    [b"cannot delete non-empty directory: ", path].concat(),
-                );
+                self.say_not_empty(path);
                 Ok(false)
             }
             Err(error) => {

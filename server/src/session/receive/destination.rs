@@ -20,6 +20,24 @@ pub(super) struct Destination {
     pub(super) single_name: Option<Vec<u8>>,
 }
 
+/// Symbolic links followed in a destination argument.
+const MAX_LINKS: usize = 40;
+
+fn client_path(path: &TenantPath) -> Vec<u8> {
+    [b"/", path.as_bytes()].concat()
+}
+
+fn cannot_stat(argument: &[u8], error: &io::Error) -> Fatal {
+    Fatal::exit(
+        ExitCode::FileSelect,
+        format!(
+            "rsync: [Receiver] ERROR: cannot stat destination \"{}\": {}",
+            String::from_utf8_lossy(argument),
+            reason(error)
+        ),
+    )
+}
+
 impl Receiver {
     /// Decides what the destination argument means, now that it is known what comes.
     /// Errors: it cannot be entered or made, or is not a directory where it has to be one.
@@ -28,29 +46,29 @@ impl Receiver {
             return Ok(());
         }
         let argument = self.destination_argument.clone();
-        let path = TenantPath::parse(&argument)
-            .map_err(|refusal| Fatal::exit(ExitCode::FileSelect, refusal.to_string()))?;
+        let path = self.resolve(&argument)?;
         let total: u64 = self.lists.iter().map(|state| u64::from(state.list.len())).sum();
-        let has_slash = argument.ends_with(b"/");
+        let has_slash = argument.ends_with(b"/") || argument.ends_with(b"/.");
         let first_is_dir = self.lists[0]
             .list
             .iter()
             .next()
             .is_some_and(|(_, entry)| entry.kind() == FileKind::Directory);
-        let shown = format!("/{}", coffre_protocol::error::escape(path.as_bytes()));
+        let shown = client_path(&path);
+        let select = |message: &str| Err(Fatal::exit(ExitCode::FileSelect, message));
         match self.kind_at(&path) {
             Ok(Some(Kind::Dir)) => self.enter(path),
-            Ok(Some(_)) if total > 1 || has_slash => {
-                return Err(Fatal::exit(
-                    ExitCode::FileSelect,
+            Ok(Some(_)) if has_slash => {
+                let error = io::Error::from_raw_os_error(nix::errno::Errno::ENOTDIR as i32);
+                return Err(cannot_stat(&argument, &error));
+            }
+            Ok(Some(_)) if total > 1 => {
+                return select(
                     "ERROR: destination must be a directory when copying more than 1 file",
-                ));
+                );
             }
             Ok(Some(_)) if first_is_dir => {
-                return Err(Fatal::exit(
-                    ExitCode::FileSelect,
-                    "ERROR: cannot overwrite non-directory with a directory",
-                ));
+                return select("ERROR: cannot overwrite non-directory with a directory");
             }
             Ok(Some(_)) => self.enter_single(&path)?,
             Ok(None) if total > 1 || has_slash => self.make_destination(path, &shown)?,
@@ -58,16 +76,12 @@ impl Receiver {
             Ok(None) => {
                 let parent = path.parent().unwrap_or_else(TenantPath::root);
                 if self.policy.mkpath {
-                    self.make_leading(&parent, &shown)?;
+                    let made = self.make_leading(&parent, &shown)?;
+                    self.say_created_by_mkpath(made, &client_path(&parent));
                 }
                 self.enter_single(&path)?;
             }
-            Err(error) => {
-                return Err(Fatal::exit(
-                    ExitCode::FileSelect,
-                    format!("rsync: [Receiver] change_dir \"{shown}\" failed: {}", reason(&error)),
-                ));
-            }
+            Err(error) => return Err(cannot_stat(&argument, &error)),
         }
         if self.policy.info.delta_transmission {
             let state = if self.policy.whole_file { "disabled" } else { "enabled" };
@@ -102,7 +116,7 @@ impl Receiver {
 
     fn enter_single(&mut self, path: &TenantPath) -> Result<(), Fatal> {
         let parent = path.parent().unwrap_or_else(TenantPath::root);
-        let shown = format!("/{}", coffre_protocol::error::escape(parent.as_bytes()));
+        let shown = String::from_utf8_lossy(&client_path(&parent)).into_owned();
         if !self.policy.dry_run
             && let Err(error) = self.root.dir(&parent)
         {
@@ -118,30 +132,79 @@ impl Receiver {
         Ok(())
     }
 
-    fn make_destination(&mut self, path: TenantPath, shown: &str) -> Result<(), Fatal> {
-        let parent = path.parent().unwrap_or_else(TenantPath::root);
-        let mut made = 1;
+    fn make_destination(&mut self, path: TenantPath, shown: &[u8]) -> Result<(), Fatal> {
         if self.policy.mkpath {
-            made += self.make_leading(&parent, shown)?;
-        }
-        if !self.policy.dry_run {
-            self.make_one(&path, shown)?;
-        }
-        self.made_dirs.insert(b".".to_vec());
-        if self.policy.info.created_destination && !self.policy.dry_run {
-            let line = if made == 1 {
-                format!("created directory {shown}")
-            } else {
-                format!("created {made} directories for {shown}")
-            };
-            self.out.text(MessageKind::Info, &line);
+            let made = self.make_leading(&path, shown)?;
+            self.say_created_by_mkpath(made, shown);
+        } else {
+            if !self.policy.dry_run {
+                self.make_one(&path, shown)?;
+            }
+            self.made_dirs.insert(b".".to_vec());
+            if self.policy.info.created_destination {
+                let line = [b"created directory ", shown].concat();
+                self.out.raw_text(MessageKind::Info, line);
+            }
         }
         self.enter(path);
         Ok(())
     }
 
+    fn say_created_by_mkpath(&mut self, made: u32, shown: &[u8]) {
+        if made > 0 && self.policy.info.created_destination {
+            let many = if made == 1 { "directory" } else { "directories" };
+            let line = [format!("created {made} {many} for ").as_bytes(), shown].concat();
+            self.out.raw_text(MessageKind::Info, line);
+        }
+    }
+
+    /// Where the argument leads in the client's view: `.` and `..` taken out, symlinks followed
+    /// as far as they stay inside. What is found is opened without following anything.
+    /// Errors: it climbs above the root, or goes round in circles.
+    fn resolve(&self, argument: &[u8]) -> Result<TenantPath, Fatal> {
+        let mut links_left = MAX_LINKS;
+        let mut reached = TenantPath::root();
+        let mut ahead: Vec<Vec<u8>> =
+            argument.split(|b| *b == b'/').rev().map(<[u8]>::to_vec).collect();
+        while let Some(name) = ahead.pop() {
+            match &name[..] {
+                b"" | b"." => continue,
+                b".." => {
+                    reached = reached.parent().ok_or_else(|| {
+                        Fatal::exit(ExitCode::FileSelect, "the destination leads out of this tree")
+                    })?;
+                    continue;
+                }
+                _ => {}
+            }
+            let next = reached
+                .child(&name)
+                .map_err(|error| cannot_stat(argument, &error))?;
+            // A trailing slash, or something after it, means the directory behind a link; so does
+            // a destination that is one.
+            if let Ok(Some(Kind::Symlink)) = self.kind_at(&next)
+                && let Ok(target) = self.root.dir(&reached).and_then(|dir| dir.read_link(&name))
+            {
+                links_left -= 1;
+                if links_left == 0 {
+                    return Err(Fatal::exit(
+                        ExitCode::FileSelect,
+                        "the destination has too many levels of symbolic links",
+                    ));
+                }
+                if target.starts_with(b"/") {
+                    reached = TenantPath::root();
+                }
+                ahead.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
+                continue;
+            }
+            reached = next;
+        }
+        Ok(reached)
+    }
+
     /// Makes the directories that lead to the destination. Answers how many.
-    fn make_leading(&mut self, path: &TenantPath, shown: &str) -> Result<u32, Fatal> {
+    fn make_leading(&mut self, path: &TenantPath, shown: &[u8]) -> Result<u32, Fatal> {
         let mut made = 0;
         let mut reached = TenantPath::root();
         for name in path.components().map(<[u8]>::to_vec).collect::<Vec<_>>() {
@@ -158,13 +221,17 @@ impl Receiver {
         Ok(made)
     }
 
-    fn make_one(&mut self, path: &TenantPath, shown: &str) -> Result<(), Fatal> {
+    fn make_one(&mut self, path: &TenantPath, shown: &[u8]) -> Result<(), Fatal> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
         let mode = 0o777 & !self.policy.umask;
         self.root.dir(&parent).and_then(|dir| dir.make_dir(name, mode)).map_err(|error| {
             Fatal::exit(
                 ExitCode::FileIo,
-                format!("rsync: [Receiver] mkdir \"{shown}\" failed: {}", reason(&error)),
+                format!(
+                    "rsync: [Receiver] mkdir \"{}\" failed: {}",
+                    String::from_utf8_lossy(shown),
+                    reason(&error)
+                ),
             )
         })
     }
@@ -215,6 +282,14 @@ impl Receiver {
                 Ok(Some(dir))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // What stands in the way would have been removed by now.
+            Err(error)
+                if self.policy.dry_run
+                    && (error.kind() == io::ErrorKind::NotADirectory
+                        || crate::confine::Escape::of(&error).is_some()) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

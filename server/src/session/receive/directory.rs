@@ -90,6 +90,9 @@ impl Receiver {
     fn make_directory(&mut self, entry: &EntryRef<'_>, target: &mut Target) -> Result<bool, Fatal> {
         let path = path_of(entry);
         let made = match &target.dir {
+            Some(dir) if entry.is_implied() && self.policy.no_implied_dirs => {
+                dir.make_dir(&target.name, 0o777 & !self.policy.umask)
+            }
             Some(dir) => dir.make_dir(&target.name, 0o700),
             None if self.policy.relative => self.make_parents(entry.dir()).and_then(|()| {
                 target.dir = self.dir_of(entry)?;
@@ -158,13 +161,13 @@ impl Receiver {
             && !self.policy.dry_run
         {
             let mut wanted = self.wanted(entry, None, &XattrSet::new(), &HashMap::new());
-            if !extra.missing.is_empty() {
+            if extra.waits {
                 wanted.without_xattrs();
             }
             let result = attributes::update(dir, &target.name, have, &wanted);
             self.report_attributes(entry, result)?;
         }
-        self.note(ndx, flags, None, &extra.missing)
+        self.note(ndx, entry, flags, None, &extra.missing)
     }
 
     /// Remembers that something was made or removed in a directory: its time must be repaired.

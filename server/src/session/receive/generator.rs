@@ -18,7 +18,7 @@ use super::decide;
 use super::directory::directory_path;
 use super::phases::Stage;
 use super::{Fatal, Receiver, path_of};
-use crate::confine::{Dir, Kind, Stat};
+use crate::confine::{AclKind, Dir, Kind, Stat};
 
 /// Where the walk stands.
 #[derive(Debug, Default)]
@@ -222,6 +222,9 @@ impl Receiver {
             Ok(target) => target,
             Err(error) => return self.entry_failed("recv_generator: failed to stat", entry, &error),
         };
+        if kind == FileKind::Missing {
+            return self.delete_missing(entry, target);
+        }
         if !self.passes_existence(entry, target.stat.as_ref()) {
             return Ok(());
         }
@@ -281,7 +284,21 @@ impl Receiver {
             return Ok(Target { dir: None, name, stat: None });
         };
         let stat = dir.stat(&name)?;
+        if !self.policy.perms && self.umask_of.as_deref() != Some(entry.dir()) {
+            self.umask = self.umask_in(&dir)?;
+            self.umask_of = Some(entry.dir().to_vec());
+        }
         Ok(Target { dir: Some(dir), name, stat })
+    }
+
+    /// A default ACL takes the umask's place.
+    fn umask_in(&self, dir: &Dir) -> std::io::Result<u32> {
+        let acl = dir.self_acl(&dir.self_stat()?, AclKind::Default)?;
+        Ok(acl.map_or(self.policy.umask, |acl| {
+            let bits = |bits: u8, shift: u32| u32::from(bits) << shift;
+            let group = acl.mask.unwrap_or(acl.group_obj);
+            !(bits(acl.user_obj, 6) | bits(group, 3) | bits(acl.other, 0)) & 0o777
+        }))
     }
 
     pub(super) fn is_below_failed(&self, entry: &EntryRef<'_>) -> bool {
@@ -307,6 +324,7 @@ impl Receiver {
     pub(super) fn note(
         &mut self,
         ndx: u32,
+        entry: &EntryRef<'_>,
         flags: ItemFlags,
         xname: Option<&[u8]>,
         missing: &[u32],
@@ -324,30 +342,36 @@ impl Receiver {
         let exchanges = self.exchanges_xattrs(&item);
         self.put_item(ndx, &item, exchanges.then_some(missing));
         if exchanges {
+            self.asked_for(entry, missing);
             self.await_note(ndx, item, missing)?;
         }
         Ok(())
     }
 
-    /// Brings the attributes of something that is already there into line, and says so.
+    /// Brings the attributes of something that is already there into line, and says so. Answers
+    /// what was said.
     pub(super) fn settle_attributes(
         &mut self,
         ndx: u32,
         entry: &EntryRef<'_>,
         target: &Target,
         base: ItemFlags,
-    ) -> Result<(), Fatal> {
+    ) -> Result<ItemFlags, Fatal> {
         let (Some(dir), Some(have)) = (&target.dir, &target.stat) else {
-            return self.note(ndx, base, None, &[]);
+            return self.note(ndx, entry, base, None, &[]).map(|()| base);
         };
         let extra = match self.extra(entry, target) {
             Ok(extra) => extra,
-            Err(error) => return self.entry_failed("failed to read attributes of", entry, &error),
+            Err(error) => {
+                self.entry_failed("failed to read attributes of", entry, &error)?;
+                return Ok(base);
+            }
         };
         let flags = decide::report(&self.policy, entry, Some(have), &extra, base);
-        if !self.policy.dry_run && extra.missing.is_empty() {
+        if !self.policy.dry_run && !extra.waits {
             self.set_attributes(entry, dir, &target.name, have, &HashMap::new())?;
         }
-        self.note(ndx, flags, None, &extra.missing)
+        self.note(ndx, entry, flags, None, &extra.missing)?;
+        Ok(flags)
     }
 }

@@ -166,10 +166,16 @@ impl Receiver {
             && let Ok(Some(leader_stat)) = from.stat(&leader_name)
             && have.same_inode(&leader_stat)
         {
-            if self.policy.itemizes_unchanged {
-                self.note(ndx, base, Some(b""), &[])?;
-            }
-            self.say_up_to_date(entry);
+            // The leader's attributes may still wait for xattr values; then they differ here too.
+            let extra = match self.extra(entry, target) {
+                Ok(extra) => extra,
+                Err(error) => {
+                    return self.entry_failed("failed to read attributes of", entry, &error);
+                }
+            };
+            let flags = decide::report(&self.policy, entry, Some(have), &extra, base);
+            self.note(ndx, entry, flags, Some(b""), &extra.missing)?;
+            self.say_up_to_date(entry, flags);
             return Ok(());
         }
         let mut target = Target {
@@ -206,6 +212,6 @@ impl Receiver {
         if self.policy.reports_success {
             self.successes.push(ndx);
         }
-        self.note(ndx, flags, Some(leader), &extra.missing)
+        self.note(ndx, entry, flags, Some(leader), &extra.missing)
     }
 }

@@ -90,14 +90,21 @@ impl Receiver {
         }
     }
 
-    /// The list that holds an index, by its place in `lists`.
+    /// The list that an index belongs to, by its place in `lists`; the index before a list's
+    /// first stands for the directory that the list is the contents of.
     pub(super) fn list_of(&self, ndx: u32) -> Result<usize, Fatal> {
-        // Indexes are ascending over the lists; the newest is the likeliest only at the end, so
-        // search by halves.
-        let after = self.lists.partition_point(|state| state.list.start() <= ndx);
-        let place = after.checked_sub(1);
-        place
-            .filter(|place| self.lists[*place].list.entry(ndx).is_some())
+        let after = self
+            .lists
+            .partition_point(|state| state.list.start() <= ndx.saturating_add(1));
+        let holds = |place: &usize| {
+            let list = &self.lists[*place].list;
+            list.entry(ndx).is_some() || (ndx < list.start() && self.flists.owner(list).is_some())
+        };
+        after
+            .checked_sub(1)
+            .into_iter()
+            .chain(after.checked_sub(2))
+            .find(holds)
             .ok_or_else(|| Fatal::violation(format!("file index {ndx} is not in any list")))
     }
 

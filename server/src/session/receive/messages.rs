@@ -33,8 +33,9 @@ pub(super) fn is_store_failure(error: &io::Error) -> bool {
 }
 
 impl Receiver {
-    /// A path relative to the destination, as the client sees it.
-    pub(super) fn shown(&self, path: &[u8]) -> String {
+    /// A path relative to the destination, as the client sees it. Its bytes are those of the
+    /// client, which escapes what it prints.
+    pub(super) fn shown(&self, path: &[u8]) -> Vec<u8> {
         let mut whole = b"/".to_vec();
         if let Some(destination) = &self.destination {
             whole.extend_from_slice(destination.dir.as_bytes());
@@ -45,20 +46,22 @@ impl Receiver {
         if path != b"." {
             whole.extend_from_slice(path);
         }
-        escape(&whole)
+        whole
     }
 
     /// Something about one entry failed; the run goes on, and the client will exit with 23.
     pub(super) fn file_error(&mut self, action: &str, path: &[u8], error: &io::Error) {
         let shown = self.shown(path);
-        tracing::debug!(action, path = shown, %error, "entry failed");
+        tracing::debug!(action, path = escape(&shown), %error, "entry failed");
         self.totals.had_errors = true;
-        let line = if action.contains("failed to") {
-            format!("rsync: [generator] {action} \"{shown}\": {}", reason(error))
-        } else {
-            format!("rsync: [generator] {action} \"{shown}\" failed: {}", reason(error))
-        };
-        self.out.text(MessageKind::ErrorXfer, &line);
+        let failed = if action.contains("failed to") { "" } else { " failed" };
+        let line = [
+            format!("rsync: [generator] {action} \"").as_bytes(),
+            &shown,
+            format!("\"{failed}: {}", reason(error)).as_bytes(),
+        ]
+        .concat();
+        self.out.raw_text(MessageKind::ErrorXfer, line);
     }
 
     /// As [`Self::file_error`], unless the store itself failed: then the run ends.
@@ -78,7 +81,7 @@ impl Receiver {
 
     /// The store is full or broken: exit 11.
     pub(super) fn store_failure(&self, action: &str, path: &[u8], error: &io::Error) -> Fatal {
-        let shown = self.shown(path);
+        let shown = String::from_utf8_lossy(&self.shown(path)).into_owned();
         Fatal::exit(
             ExitCode::FileIo,
             format!("rsync: [receiver] {action} \"{shown}\": {}", reason(error)),

@@ -185,6 +185,9 @@ pub(crate) struct Receiver {
     late_repairs: Vec<(Vec<u8>, (i64, u32))>,
     last_dir: Option<(Vec<u8>, Arc<Dir>)>,
     exchange: XattrExchange,
+    /// What a new entry of the directory at hand does not get without `--perms`.
+    umask: u32,
+    umask_of: Option<Vec<u8>>,
 
     // The marks, and what is said.
     stage: Stage,
@@ -254,6 +257,8 @@ impl Receiver {
             late_repairs: Vec::new(),
             last_dir: None,
             exchange: XattrExchange::new(format.limits.clone()),
+            umask: policy.umask,
+            umask_of: None,
             stage: Stage::Visiting,
             marks: Marks::default(),
             phase_one_answered: false,
@@ -425,9 +430,11 @@ impl Receiver {
                 self.out.text(
                     MessageKind::Error,
                     &format!(
-                        "rsync error: {} (code {}) at coffre [receiver={}]",
+                        "rsync error: {} (code {}) at coffre [{}={}]",
                         exit.text(),
                         exit.code(),
+                        // Stock names the process; before the transfer there is only one.
+                        if self.destination.is_some() { "receiver" } else { "Receiver" },
                         env!("CARGO_PKG_VERSION")
                     ),
                 );

@@ -151,7 +151,7 @@ impl Policy {
                 symsafe: info.wants(Info::Symsafe),
                 del: info.wants(Info::Del),
                 name_unchanged: info.level(Info::Name) >= 2 && says_names,
-                created_destination: info.wants(Info::Name) || options.log_format != LogFormat::None,
+                created_destination: info.wants(Info::Name) || itemizes,
                 delta_transmission: info.level(Info::Flist) >= 1 && options.verbosity >= 2,
             },
             verbose: options.verbosity,

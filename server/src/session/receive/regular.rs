@@ -116,8 +116,8 @@ impl Receiver {
         entry: &EntryRef<'_>,
         target: &Target,
     ) -> Result<(), Fatal> {
-        self.settle_attributes(ndx, entry, target, ItemFlags::default())?;
-        self.say_up_to_date(entry);
+        let flags = self.settle_attributes(ndx, entry, target, ItemFlags::default())?;
+        self.say_up_to_date(entry, flags);
         self.totals.up_to_date += 1;
         if self.policy.reports_up_to_date {
             self.successes.push(ndx);
@@ -125,10 +125,11 @@ impl Receiver {
         self.leader_done(ndx, entry)
     }
 
-    pub(super) fn say_up_to_date(&mut self, entry: &EntryRef<'_>) {
+    /// With `-vv` and no itemised output the server itself names what needed no transfer.
+    pub(super) fn say_up_to_date(&mut self, entry: &EntryRef<'_>, flags: ItemFlags) {
         if self.policy.info.name_unchanged {
-            self.out
-                .raw_text(MessageKind::Info, [&path_of(entry)[..], b" is uptodate"].concat());
+            let word: &[u8] = if flags.is_significant() { b"" } else { b" is uptodate" };
+            self.out.raw_text(MessageKind::Info, [&path_of(entry)[..], word].concat());
         }
     }
 
@@ -151,6 +152,9 @@ impl Receiver {
         let flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, flags);
         let item = ItemHead { flags, basis_type: None, xname: None };
         let exchanges = self.exchanges_xattrs(&item);
+        if exchanges {
+            self.asked_for(entry, &extra.missing);
+        }
         self.put_item(ndx, &item, exchanges.then_some(&extra.missing));
         self.links.requested(ndx, entry);
         self.opened(ndx)?;
@@ -201,14 +205,11 @@ impl Receiver {
                 if head.is_empty() { (None, head) } else { (Some((file, len)), head) }
             }
             Err(error) => {
-                let path = self.shown(&path_of(entry));
-                self.out.text(
-                    MessageKind::Error,
-                    &format!(
-                        "rsync: [generator] failed to open \"{path}\", continuing: {}",
-                        super::messages::reason(&error)
-                    ),
-                );
+                let mut line = b"rsync: [generator] failed to open \"".to_vec();
+                line.extend_from_slice(&self.shown(&path_of(entry)));
+                let why = format!("\", continuing: {}", super::messages::reason(&error));
+                line.extend_from_slice(why.as_bytes());
+                self.out.raw_text(MessageKind::Error, line);
                 (None, SumHead::NONE)
             }
         }

@@ -67,8 +67,8 @@ impl Receiver {
         what: &str,
     ) -> Result<(), Fatal> {
         if is_same {
-            self.settle_attributes(ndx, entry, &target, ItemFlags::default())?;
-            self.say_up_to_date(entry);
+            let flags = self.settle_attributes(ndx, entry, &target, ItemFlags::default())?;
+            self.say_up_to_date(entry, flags);
             return self.leader_done(ndx, entry);
         }
         let changes = target
@@ -83,14 +83,14 @@ impl Receiver {
         };
         let base = ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE;
         let flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, base);
-        if !self.policy.dry_run && !self.make(entry, &target, extra.missing.is_empty())? {
+        if !self.policy.dry_run && !self.make(entry, &target, !extra.waits)? {
             return self.leader_failed(ndx);
         }
         self.totals.created += 1;
         if self.policy.reports_success {
             self.successes.push(ndx);
         }
-        self.note(ndx, flags, None, &extra.missing)?;
+        self.note(ndx, entry, flags, None, &extra.missing)?;
         self.leader_done(ndx, entry)
     }
 
