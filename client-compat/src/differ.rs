@@ -120,6 +120,8 @@ struct Side {
     /// Snapshots taken so far, as they were when they were taken.
     history: Vec<(PathBuf, Described)>,
     second: bool,
+    /// Why the remaining steps could not be taken.
+    stopped: Option<String>,
 }
 
 /// Runs it. An error means that the harness could not, not that something differs.
@@ -182,6 +184,12 @@ pub fn run(scenario: &Scenario, lab: &Lab) -> Result<Report> {
             }));
     }
     for side in &sides {
+        report
+            .differences
+            .extend(side.stopped.iter().map(|reason| Difference {
+                after: "that".to_owned(),
+                line: format!("{}: the next step was not possible: {reason}", side.name),
+            }));
         report.differences.extend(side.changed_history()?);
     }
     for (index, seen) in [&left_seen, &right_seen].into_iter().enumerate() {
@@ -232,6 +240,7 @@ impl Side {
             began: SystemTime::now(),
             history: Vec::new(),
             second,
+            stopped: None,
         })
     }
 
@@ -249,8 +258,16 @@ impl Side {
             epoch += 1;
             match step {
                 Step::Change { about, action } => {
-                    self.settled(epoch, |place| action(place))
-                        .with_context(|| format!("({about})"))?;
+                    let changed = self.settled(epoch, |place| action(place));
+                    match changed.with_context(|| format!("({about})")) {
+                        Ok(()) => {}
+                        // A push that went wrong may have left nothing to change.
+                        Err(error) if self.second => {
+                            self.stopped = Some(format!("{error:#}"));
+                            break;
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 Step::Client(run) => {
                     let mut outcome = self.client(run, lab)?;

@@ -1,5 +1,7 @@
 //! Clients that should not come in, do not speak rsync, or are cut off in the middle of a word.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 use std::fs;
 use std::path::PathBuf;
 

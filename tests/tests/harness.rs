@@ -1,5 +1,7 @@
 //! The differential harness must be able to fail, and must not fail by itself.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 use coffre_client_compat::clients::Clients;
 use coffre_client_compat::differ::Lab;
 use coffre_client_compat::self_check::{

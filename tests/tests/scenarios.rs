@@ -2,6 +2,8 @@
 //!
 //! `client-compat run NAME` runs one with more to see.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 use coffre_client_compat::clients::Clients;
 use coffre_client_compat::differ::{Lab, run};
 use coffre_client_compat::gaps::{Verdict, judge, known};
