@@ -54,11 +54,5 @@ fn protocol(version: u32) -> Scenario {
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut list: Vec<Scenario> = (27..=31).map(protocol).collect();
     list.push(protocol(32).since("3.4.0"));
-    list.push(
-        Scenario::new("protocol-too-old", "--protocol=20 is as old as clients go")
-            .source(|tree| tree.file("a", b"a").map(drop))
-            .run("-r --protocol=19 src/ :dst/")
-            .exits(2),
-    );
     list
 }

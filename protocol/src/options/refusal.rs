@@ -28,6 +28,7 @@ const NOT_YET: &[(&str, Asked)] = &[
     ("--backup", |o| o.backup),
     ("--keep-dirlinks", |o| o.keep_dirlinks),
     ("--munge-links", |o| o.munge_links),
+    ("--no-super", |o| o.super_user == Some(false)),
     ("--usermap", |o| !o.usermap.is_empty()),
     ("--groupmap", |o| !o.groupmap.is_empty()),
 ];

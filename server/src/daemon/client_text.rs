@@ -51,17 +51,10 @@ pub fn login(facts: &ClientFacts<'_>) -> String {
         );
     }
     let restore = facts.tenant.restore_login.as_ref();
-    if let (Some(login), true) = (restore, facts.may_restore) {
-        let example = match facts.snapshots.last() {
-            Some(name) => name.to_string(),
-            None => "latest".to_owned(),
-        };
-        let _ = write!(
-            out,
-            "\nTo see what there is, and to get it back (HOST is this server):\n  \
-             rsync -e 'ssh -p {port}' {login}@HOST:/\n  \
-             rsync -e 'ssh -p {port}' -aHAX --numeric-ids {login}@HOST:/{example}/etc/ /tmp/etc/\n",
-            port = facts.port,
+    if restore.is_some() && facts.may_restore {
+        out.push_str(
+            "\nTo get something back, ask the admin of this server: each snapshot is a plain \
+             directory there.\n",
         );
     }
     out
@@ -214,13 +207,11 @@ snapshots       7, the latest 2026-11-16T093000Z
                 2026-11-12T093000Z
                 … and 2 older ones: ask for `snapshots`
 
-To see what there is, and to get it back (HOST is this server):
-  rsync -e 'ssh -p 2222' restore@HOST:/
-  rsync -e 'ssh -p 2222' -aHAX --numeric-ids restore@HOST:/2026-11-16T093000Z/etc/ /tmp/etc/
+To get something back, ask the admin of this server: each snapshot is a plain directory there.
 "
         );
         facts.may_restore = false;
-        assert!(!login(&facts).contains("get it back"));
+        assert!(!login(&facts).contains("get something back"));
     }
 
     #[test]

@@ -222,8 +222,10 @@ fn say_refusal(opening: &mut Opening<'_>, options: &ServerOptions, refusal: &Pro
         put_message(&mut wire, MessageKind::ErrorExit, &code.to_le_bytes());
     }
     opening.pipe.send(Output::Stdout(Bytes::from(wire)));
-    // A client in the middle of writing its list gets to read why.
-    let deadline = Instant::now() + Duration::from_secs(10);
+    // A client in the middle of writing its list gets to read why. Before protocol 31 it would
+    // wait for the end of the connection instead of ending itself.
+    let patience = if negotiated.version.at_least(31) { 10 } else { 1 };
+    let deadline = Instant::now() + Duration::from_secs(patience);
     while matches!(
         opening.pipe.wait(None, Some(deadline)),
         Event::Input(_) | Event::OutputRoom

@@ -59,7 +59,7 @@ impl Receiver {
         match self.kind_at(&path) {
             Ok(Some(Kind::Dir)) => self.enter(path),
             Ok(Some(_)) if has_slash => {
-                let error = io::Error::from_raw_os_error(nix::errno::Errno::ENOTDIR as i32);
+                let error = io::Error::from(rustix::io::Errno::NOTDIR);
                 return Err(cannot_stat(&argument, &error));
             }
             Ok(Some(_)) if total > 1 => {

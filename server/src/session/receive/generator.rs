@@ -28,6 +28,8 @@ pub(super) struct Walk {
     /// The next slot of the list.
     slot: u32,
     owner_visited: bool,
+    /// Lists that have arrived and are not walked to their end.
+    unvisited: usize,
     delete_before: Option<Sweep>,
     delete_late: Option<Sweep>,
     late_is_over: bool,
@@ -40,6 +42,10 @@ pub(super) struct Sweep {
 }
 
 impl Walk {
+    pub(super) fn list_arrived(&mut self) {
+        self.unvisited += 1;
+    }
+
     pub(super) fn list_released(&mut self) {
         if self.place > 0 {
             self.place -= 1;
@@ -92,7 +98,7 @@ impl Receiver {
     }
 
     fn walk_is_over_for_now(&self) -> bool {
-        self.walk.delete_before.is_none() && self.lists.iter().all(|state| state.visited)
+        self.walk.delete_before.is_none() && self.walk.unvisited == 0
     }
 
     pub(super) fn late_deletion_is_over(&mut self) -> bool {
@@ -198,6 +204,7 @@ impl Receiver {
             return self.visit(&list, ndx, &entry);
         }
         self.lists[place].visited = true;
+        self.walk.unvisited -= 1;
         Ok(())
     }
 

@@ -64,6 +64,7 @@ impl Receiver {
         let list = Arc::new(list);
         self.flists.push(Arc::clone(&list))?;
         self.links.list_arrived(&list);
+        self.walk.list_arrived();
         self.lists.push_back(ListState { list, open: 0, visited: false });
         self.expect = Expect::Ndx;
         if !self.negotiated.is_incremental() {

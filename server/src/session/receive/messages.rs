@@ -29,7 +29,7 @@ pub(super) fn is_store_failure(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
-    ) || error.raw_os_error() == Some(nix::errno::Errno::EIO as i32)
+    ) || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 impl Receiver {

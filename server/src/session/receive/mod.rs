@@ -418,7 +418,9 @@ impl Receiver {
             ExitCode::Ok
         };
         let error = (exit != ExitCode::Ok).then(|| exit.text().to_owned());
-        self.outcome(exit.code().into(), matches!(exit, ExitCode::Ok | ExitCode::Vanished), error)
+        // What the client could not read is not in the tree, and the client knows it: the run is
+        // whole as far as it goes. What could not be stored is another matter.
+        self.outcome(exit.code().into(), !self.totals.had_errors, error)
     }
 
     /// Ends a run that cannot go on.
@@ -460,7 +462,9 @@ impl Receiver {
     /// Reads on for a while after an error, so that a client in the middle of writing gets to
     /// read why.
     fn drain(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        // Before protocol 31 nothing tells the client to end but the end of the connection.
+        let patience = if self.negotiated.version.at_least(31) { 30 } else { 1 };
+        let deadline = Instant::now() + Duration::from_secs(patience);
         loop {
             match self.pipe.wait(None, Some(deadline)) {
                 Event::Input(_) | Event::OutputRoom => {}

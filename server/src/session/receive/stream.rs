@@ -14,7 +14,7 @@
 
 use coffre_protocol::ProtocolError;
 use coffre_protocol::flist::{IdStep, Step};
-use coffre_protocol::mux::{Message, MessageKind, Piece};
+use coffre_protocol::mux::{Message, Piece};
 use coffre_protocol::ndx::Ndx;
 use coffre_protocol::wire::{DecodeError, Reader};
 
@@ -186,12 +186,7 @@ impl Receiver {
             }
             Message::ErrorExit(code) => return Err(Fatal::PeerExit(code.unwrap_or(0))),
             // Texts of a client are for its own user; the rest means nothing to a receiver.
-            Message::Text(kind, _) => {
-                if kind == MessageKind::ErrorXfer {
-                    self.totals.had_errors = true;
-                }
-            }
-            Message::Noop | Message::Success(_) | Message::Deleted(_) => {}
+            Message::Text(..) | Message::Noop | Message::Success(_) | Message::Deleted(_) => {}
         }
         Ok(())
     }
