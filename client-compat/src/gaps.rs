@@ -65,9 +65,13 @@ fn parse(text: &str, scenarios: &[String]) -> Result<Vec<Gap>> {
         if gap.reason.trim().is_empty() {
             bail!("gaps.toml: the gap of {:?} has no reason", gap.scenario);
         }
-        if gap.refuses.as_ref().is_some_and(|sentence| sentence.trim().is_empty())
+        if gap
+            .refuses
+            .as_ref()
+            .is_some_and(|sentence| sentence.trim().is_empty())
             || (gap.refuses.is_none() && gap.explains.is_empty())
-            || gap.explains.iter().any(|part| part.trim().is_empty()) {
+            || gap.explains.iter().any(|part| part.trim().is_empty())
+        {
             bail!("gaps.toml: the gap of {:?} explains anything", gap.scenario);
         }
         if !scenarios.contains(&gap.scenario) {
@@ -89,7 +93,10 @@ pub fn judge(scenario: &str, client: &Version, report: &Report, gaps: &[Gap]) ->
         })
         .collect();
     let explains = |gap: &Gap, difference: &Difference| {
-        let is_named = gap.explains.iter().any(|part| difference.line.contains(part));
+        let is_named = gap
+            .explains
+            .iter()
+            .any(|part| difference.line.contains(part));
         is_named || is_after_refusal(gap, difference, report)
     };
     let unexplained: Vec<Difference> = report
@@ -125,7 +132,9 @@ fn is_after_refusal(gap: &Gap, difference: &Difference, report: &Report) -> bool
     let Some(refused) = differences.iter().find(|seen| seen.line.contains(sentence)) else {
         return false;
     };
-    let first = differences.iter().position(|seen| seen.after == refused.after);
+    let first = differences
+        .iter()
+        .position(|seen| seen.after == refused.after);
     let this = differences.iter().position(|seen| seen == difference);
     this >= first
 }

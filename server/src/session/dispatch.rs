@@ -136,7 +136,11 @@ impl Session {
             Request::Subsystem(name) => {
                 let name = escape(name.as_bytes());
                 tracing::info!(subsystem = name, "refused a subsystem");
-                refuse(&self.pipe, &format!("there is no subsystem `{name}` here; use rsync"), 1);
+                refuse(
+                    &self.pipe,
+                    &format!("there is no subsystem `{name}` here; use rsync"),
+                    1,
+                );
             }
             Request::Exec(exec) => self.exec(&exec),
         }
@@ -181,7 +185,8 @@ impl Session {
     /// The client's command line makes no sense: as stock rsync, before any protocol.
     fn usage_error(&self, error: &ProtocolError) {
         tracing::info!(%error, "refused an rsync command line");
-        self.pipe.send(Output::Stderr(render_usage_error(error).into()));
+        self.pipe
+            .send(Output::Stderr(render_usage_error(error).into()));
         self.pipe.exit(error.exit.code().into());
     }
 
@@ -239,7 +244,8 @@ impl Session {
         drop(pass);
         self.pipe.exit(outcome.exit);
         if changes_disk {
-            self.surroundings.push_ended(tenant.name(), outcome.ended_well);
+            self.surroundings
+                .push_ended(tenant.name(), outcome.ended_well);
         }
     }
 
@@ -262,7 +268,11 @@ impl Session {
     }
 
     fn open_root(&self, options: &ServerOptions) -> Result<TenantRoot, String> {
-        let metadata = if options.fake_super { Metadata::Xattr } else { self.metadata };
+        let metadata = if options.fake_super {
+            Metadata::Xattr
+        } else {
+            self.metadata
+        };
         TenantRoot::open(self.admitted.tenant.home(), metadata)
             .map_err(|error| format!("cannot open the tenant's tree: {error}"))
     }
@@ -326,7 +336,8 @@ impl Session {
     fn begin(&self, record: &SessionRecord, changes_disk: bool) -> Result<(), String> {
         let written = self.catalogue.record_session(record).and_then(|()| {
             if changes_disk {
-                self.catalogue.mark_push_started(&record.tenant, &record.id, record.started)?;
+                self.catalogue
+                    .mark_push_started(&record.tenant, &record.id, record.started)?;
             }
             Ok(())
         });
@@ -349,7 +360,8 @@ impl Session {
         let written = self.catalogue.record_session(record).and_then(|()| {
             if changes_disk {
                 let ended_well = outcome.ended_well;
-                self.catalogue.mark_push_ended(&record.tenant, &record.id, ended, ended_well)?;
+                self.catalogue
+                    .mark_push_ended(&record.tenant, &record.id, ended, ended_well)?;
             }
             Ok(())
         });

@@ -47,7 +47,11 @@ enum Refused {
 
 impl<'a> Opening<'a> {
     fn new(pipe: &'a Pipe) -> Self {
-        Self { pipe, bytes: Vec::new(), deadline: Instant::now() + HANDSHAKE_TIME }
+        Self {
+            pipe,
+            bytes: Vec::new(),
+            deadline: Instant::now() + HANDSHAKE_TIME,
+        }
     }
 
     fn more(&mut self) -> Result<(), Refused> {
@@ -88,8 +92,8 @@ impl<'a> Opening<'a> {
     }
 
     fn handshake(&mut self, options: &ServerOptions) -> Result<Negotiated, Refused> {
-        let mut handshake = Handshake::new(options, ProtocolVersion::OWN, seed())
-            .map_err(Refused::Protocol)?;
+        let mut handshake =
+            Handshake::new(options, ProtocolVersion::OWN, seed()).map_err(Refused::Protocol)?;
         if options.remove_source != RemoveSource::No {
             // The client is told which files are safe once all are on disk; with incremental
             // recursion it would have forgotten them by then.
@@ -141,7 +145,9 @@ fn render_handshake_error(error: &ProtocolError) -> String {
 
 impl Push {
     pub(super) fn run(self) -> Outcome {
-        if let Err(error) = landlock::confine_thread(self.landlock, &landlock::receiving(&self.home)) {
+        if let Err(error) =
+            landlock::confine_thread(self.landlock, &landlock::receiving(&self.home))
+        {
             tracing::error!(%error, "cannot confine a session");
             let refusal = ProtocolError {
                 exit: ExitCode::Unsupported,
@@ -153,9 +159,10 @@ impl Push {
         }
         match self.converse() {
             Ok(outcome) => outcome,
-            Err((_, Refused::Gone)) => {
-                Outcome::failed(ExitCode::StreamIo, "the connection was lost in the handshake")
-            }
+            Err((_, Refused::Gone)) => Outcome::failed(
+                ExitCode::StreamIo,
+                "the connection was lost in the handshake",
+            ),
             Err((pipe, Refused::Usage(error))) => {
                 pipe.send(Output::Stderr(render_usage_error(&error).into()));
                 Outcome::failed(error.exit, error.message)
@@ -172,7 +179,9 @@ impl Push {
         let mut opening = Opening::new(&pipe);
         let mut options = self.options;
         if options.secluded {
-            let words = opening.secluded_words().map_err(|refused| (Arc::clone(&pipe), refused))?;
+            let words = opening
+                .secluded_words()
+                .map_err(|refused| (Arc::clone(&pipe), refused))?;
             options = ServerOptions::parse_secluded(&self.words, &words)
                 .map_err(|error| (Arc::clone(&pipe), Refused::Usage(error)))?;
             if let Some(refusal) = options.refusal() {
@@ -180,8 +189,9 @@ impl Push {
                 return Ok(Outcome::failed(refusal.exit, refusal.message));
             }
         }
-        let negotiated =
-            opening.handshake(&options).map_err(|refused| (Arc::clone(&pipe), refused))?;
+        let negotiated = opening
+            .handshake(&options)
+            .map_err(|refused| (Arc::clone(&pipe), refused))?;
         let receiver = Receiver::new(Arc::clone(&pipe), self.root, &options, negotiated);
         Ok(receiver.run(&opening.bytes))
     }
@@ -224,7 +234,11 @@ fn say_refusal(opening: &mut Opening<'_>, options: &ServerOptions, refusal: &Pro
     opening.pipe.send(Output::Stdout(Bytes::from(wire)));
     // A client in the middle of writing its list gets to read why. Before protocol 31 it would
     // wait for the end of the connection instead of ending itself.
-    let patience = if negotiated.version.at_least(31) { 10 } else { 1 };
+    let patience = if negotiated.version.at_least(31) {
+        10
+    } else {
+        1
+    };
     let deadline = Instant::now() + Duration::from_secs(patience);
     while matches!(
         opening.pipe.wait(None, Some(deadline)),

@@ -75,7 +75,10 @@ impl Agreed {
 
     pub(super) fn block_sums(&self, head: &SumHead) -> BlockSumEncoder {
         let seed_fix = self.compat.contains(CompatFlags::CHECKSUM_SEED_FIX);
-        BlockSumEncoder::new(*head, BlockSummer::new(self.transfer_sum, self.seed, seed_fix))
+        BlockSumEncoder::new(
+            *head,
+            BlockSummer::new(self.transfer_sum, self.seed, seed_fix),
+        )
     }
 
     /// Whether xattr values travel with an item. Protocol 31 leaves them out for hard links made

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::io;
 
 use coffre_protocol::flist::{
-    AclKind as WireAclKind, EntryRef, FileKind, IdKind, Limits, ReplyStep, Xattr, XattrReplyDecoder,
-    XattrValue,
+    AclKind as WireAclKind, EntryRef, FileKind, IdKind, Limits, ReplyStep, Xattr,
+    XattrReplyDecoder, XattrValue,
 };
 use coffre_protocol::item::ItemHead;
 use coffre_protocol::wire::Reader;
@@ -21,7 +21,9 @@ use super::generator::Target;
 use super::policy::{Policy, QuickCheck};
 use super::stream::UnitError;
 use super::{Fatal, Receiver, path_of};
-use crate::confine::{AclChange, AclKind, Attributes, Dir, FileTime, PosixAcl, Stat, TenantPath, XattrSet};
+use crate::confine::{
+    AclChange, AclKind, Attributes, Dir, FileTime, PosixAcl, Stat, TenantPath, XattrSet,
+};
 
 /// Values kept in memory for later entries with the same set, in all; what is beyond is read from
 /// the first entry that has it.
@@ -97,7 +99,13 @@ fn is_reserved(name: &[u8]) -> bool {
 
 impl XattrExchange {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, reply: None, kept: HashMap::new(), kept_bytes: 0, asked: HashMap::new() }
+        Self {
+            limits,
+            reply: None,
+            kept: HashMap::new(),
+            kept_bytes: 0,
+            asked: HashMap::new(),
+        }
     }
 
     fn keep(&mut self, value: &[u8]) {
@@ -126,30 +134,44 @@ impl Receiver {
             };
             extra.missing = self.missing_values(entry, &local);
             extra.waits = !extra.missing.is_empty();
-            if entry.xattrs().is_some_and(|set| self.exchange.asked.contains_key(&set)) {
+            if entry
+                .xattrs()
+                .is_some_and(|set| self.exchange.asked.contains_key(&set))
+            {
                 extra.missing.clear();
             }
             extra.xattrs = extra.waits
                 || self.wire_set(entry).len() != local.len()
                 || self.wire_set(entry).iter().any(|item| match &item.value {
-                    XattrValue::Full(value) => local.get(&item.name[..]).map(Vec::as_slice) != Some(value),
-                    XattrValue::Abbreviated { md5, .. } => {
-                        local.get(&item.name[..]).is_none_or(|value| md5_of(value) != *md5)
+                    XattrValue::Full(value) => {
+                        local.get(&item.name[..]).map(Vec::as_slice) != Some(value)
                     }
+                    XattrValue::Abbreviated { md5, .. } => local
+                        .get(&item.name[..])
+                        .is_none_or(|value| md5_of(value) != *md5),
                 });
         }
         Ok(extra)
     }
 
     fn local_xattrs(&self, dir: &Dir, name: &[u8]) -> io::Result<XattrSet> {
-        if name == b"." { dir.self_xattrs() } else { dir.xattrs(name) }
+        if name == b"." {
+            dir.self_xattrs()
+        } else {
+            dir.xattrs(name)
+        }
     }
 
     /// The attributes that the entry carries, without those nobody may set.
     fn wire_set(&self, entry: &EntryRef<'_>) -> Vec<&Xattr> {
-        let set = entry.xattrs().and_then(|index| self.decoder.xattr_cache().set(index));
+        let set = entry
+            .xattrs()
+            .and_then(|index| self.decoder.xattr_cache().set(index));
         set.map_or_else(Vec::new, |set| {
-            set.items.iter().filter(|item| self.root.keeps_xattr(&item.name) && !is_reserved(&item.name)).collect()
+            set.items
+                .iter()
+                .filter(|item| self.root.keeps_xattr(&item.name) && !is_reserved(&item.name))
+                .collect()
         })
     }
 
@@ -158,10 +180,16 @@ impl Receiver {
             XattrValue::Full(_) => false,
             XattrValue::Abbreviated { md5, .. } => {
                 !self.exchange.kept.contains_key(md5)
-                    && local.get(&item.name[..]).is_none_or(|value| md5_of(value) != *md5)
+                    && local
+                        .get(&item.name[..])
+                        .is_none_or(|value| md5_of(value) != *md5)
             }
         };
-        self.wire_set(entry).into_iter().filter(missing).map(|item| item.num).collect()
+        self.wire_set(entry)
+            .into_iter()
+            .filter(missing)
+            .map(|item| item.num)
+            .collect()
     }
 
     /// The whole set, from the list, from what is here, and from what has been fetched.
@@ -199,7 +227,10 @@ impl Receiver {
         let cache = self.decoder.acl_cache();
         let (acl, wire_kind) = match kind {
             AclKind::Access => (cache.access_acl(entry.acl()?)?, WireAclKind::Access),
-            AclKind::Default => (cache.default_acl(entry.default_acl()?)?, WireAclKind::Default),
+            AclKind::Default => (
+                cache.default_acl(entry.default_acl()?)?,
+                WireAclKind::Default,
+            ),
         };
         let acl = acl.complete(wire_kind, entry.mode())?;
         let named = |kind: IdKind| {
@@ -231,7 +262,11 @@ impl Receiver {
         have: &Stat,
     ) -> io::Result<bool> {
         let read = |kind| {
-            if name == b"." { dir.self_acl(have, kind) } else { dir.acl(name, have, kind) }
+            if name == b"." {
+                dir.self_acl(have, kind)
+            } else {
+                dir.acl(name, have, kind)
+            }
         };
         if read(AclKind::Access)? != self.acl_of(entry, AclKind::Access) {
             return Ok(true);
@@ -263,7 +298,10 @@ impl Receiver {
             uid: policy.owner.then(|| entry.uid()),
             gid: policy.group.then(|| entry.gid()),
             mode: (!is_symlink).then(|| decide::wanted_mode(policy, entry, have, self.umask)),
-            mtime: keeps_time.then_some(FileTime { secs: mtime.0, nanos: mtime.1 }),
+            mtime: keeps_time.then_some(FileTime {
+                secs: mtime.0,
+                nanos: mtime.1,
+            }),
             atime: entry
                 .atime()
                 .filter(|_| policy.atimes && kind != FileKind::Directory)
@@ -286,8 +324,7 @@ impl Receiver {
     ) -> Result<(), Fatal> {
         let result = self.local_xattrs_if_kept(dir, name).and_then(|local| {
             let mut wanted = self.wanted(entry, Some(have), &local, fetched);
-            if self.policy.quick_check == QuickCheck::Checksum
-                && entry.kind() == FileKind::Regular
+            if self.policy.quick_check == QuickCheck::Checksum && entry.kind() == FileKind::Regular
             {
                 // Stock compares no times then, and writes the list's to the nanosecond.
                 wanted.set_time(&self.policy, entry);
@@ -298,7 +335,11 @@ impl Receiver {
     }
 
     pub(super) fn local_xattrs_if_kept(&self, dir: &Dir, name: &[u8]) -> io::Result<XattrSet> {
-        if self.policy.xattrs { self.local_xattrs(dir, name) } else { Ok(XattrSet::new()) }
+        if self.policy.xattrs {
+            self.local_xattrs(dir, name)
+        } else {
+            Ok(XattrSet::new())
+        }
     }
 
     /// Whether xattr values travel with this item, in both directions.
@@ -345,7 +386,12 @@ impl Receiver {
                 }
             }
             ReplyStep::End => {
-                let values = self.exchange.reply.take().map(|reply| reply.values).unwrap_or_default();
+                let values = self
+                    .exchange
+                    .reply
+                    .take()
+                    .map(|reply| reply.values)
+                    .unwrap_or_default();
                 for value in values.values() {
                     self.exchange.keep(value);
                 }

@@ -41,9 +41,11 @@ pub(super) fn quick_check(policy: &Policy, entry: &EntryRef<'_>, have: &Stat) ->
     match policy.quick_check {
         QuickCheck::SizeOnly => true,
         QuickCheck::IgnoreTimes | QuickCheck::Checksum => false,
-        QuickCheck::SizeAndTime => {
-            !times_differ(policy.modify_window, seconds_and_nanos(have.mtime), entry.mtime())
-        }
+        QuickCheck::SizeAndTime => !times_differ(
+            policy.modify_window,
+            seconds_and_nanos(have.mtime),
+            entry.mtime(),
+        ),
     }
 }
 
@@ -110,7 +112,11 @@ pub(super) fn report(
     }
     let changes = flags.contains(ItemFlags::TRANSFER) || flags.contains(ItemFlags::LOCAL_CHANGE);
     let time = if keeps_time(policy, kind) {
-        times_differ(policy.modify_window, seconds_and_nanos(have.mtime), entry.mtime())
+        times_differ(
+            policy.modify_window,
+            seconds_and_nanos(have.mtime),
+            entry.mtime(),
+        )
     } else {
         // The time will be that of the transfer.
         changes && !flags.contains(ItemFlags::XNAME_FOLLOWS)
@@ -160,14 +166,19 @@ pub(super) fn is_unsafe_link(target: &[u8], link: &[u8]) -> bool {
     if target.is_empty() || target[0] == b'/' {
         return true;
     }
-    let components: Vec<&[u8]> =
-        target.split(|b| *b == b'/').filter(|c| !c.is_empty() && *c != b".").collect();
+    let components: Vec<&[u8]> = target
+        .split(|b| *b == b'/')
+        .filter(|c| !c.is_empty() && *c != b".")
+        .collect();
     let climbs = components.iter().take_while(|c| **c == b"..").count();
     if components[climbs..].contains(&&b".."[..]) {
         return true;
     }
-    let depth =
-        link.split(|b| *b == b'/').filter(|c| !c.is_empty() && *c != b".").count().saturating_sub(1);
+    let depth = link
+        .split(|b| *b == b'/')
+        .filter(|c| !c.is_empty() && *c != b".")
+        .count()
+        .saturating_sub(1);
     climbs > depth
 }
 

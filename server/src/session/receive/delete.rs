@@ -27,7 +27,11 @@ struct Found {
 
 impl Receiver {
     /// Deletes (or, with delayed deletion, notes down) what is in `directory` and not in `list`.
-    pub(super) fn delete_in(&mut self, list: &Arc<FileList>, directory: &[u8]) -> Result<(), Fatal> {
+    pub(super) fn delete_in(
+        &mut self,
+        list: &Arc<FileList>,
+        directory: &[u8],
+    ) -> Result<(), Fatal> {
         if self.stops_deleting() {
             return Ok(());
         }
@@ -64,7 +68,8 @@ impl Receiver {
         for item in found.into_iter().rev() {
             let path = join(directory, &item.name);
             if self.policy.deletes_delayed() && !self.deletes_now {
-                self.delayed_deletions.push_back((path, item.kind == Kind::Dir));
+                self.delayed_deletions
+                    .push_back((path, item.kind == Kind::Dir));
             } else {
                 self.delete_item(dir, &item, &path, 0)?;
             }
@@ -86,13 +91,18 @@ impl Receiver {
 
     /// One of the deletions that were put off. `false`: there is none left.
     pub(super) fn delete_delayed_step(&mut self) -> Result<bool, Fatal> {
-        let Some((path, is_dir)) = self.delayed_deletions.pop_front() else { return Ok(false) };
+        let Some((path, is_dir)) = self.delayed_deletions.pop_front() else {
+            return Ok(false);
+        };
         let (parent, name) = split(&path);
         if let Ok(Some(dir)) = self.dir_at(parent)
             && let Ok(Some(stat)) = dir.stat(name)
             && (stat.kind == Kind::Dir) == is_dir
         {
-            let item = Found { name: name.to_vec(), kind: stat.kind };
+            let item = Found {
+                name: name.to_vec(),
+                kind: stat.kind,
+            };
             self.deletes_now = true;
             self.delete_item(&dir, &item, &path, 0)?;
             self.deletes_now = false;
@@ -135,8 +145,14 @@ impl Receiver {
                 },
             };
             let path = join(directory, &entry.name);
-            if !self.protection.protects(&path, kind == Kind::Dir, in_deleted) {
-                found.push(Found { name: entry.name, kind });
+            if !self
+                .protection
+                .protects(&path, kind == Kind::Dir, in_deleted)
+            {
+                found.push(Found {
+                    name: entry.name,
+                    kind,
+                });
             }
         }
         found.sort_by(|a, b| {
@@ -163,7 +179,11 @@ impl Receiver {
         if !is_empty && depth == 0 {
             return Ok(false);
         }
-        if self.policy.max_delete.is_some_and(|max| self.totals.deleted.total() >= max) {
+        if self
+            .policy
+            .max_delete
+            .is_some_and(|max| self.totals.deleted.total() >= max)
+        {
             self.totals.deletions_skipped += 1;
             return Ok(false);
         }
@@ -219,7 +239,10 @@ impl Receiver {
         depth: usize,
     ) -> Result<bool, Fatal> {
         if depth > MAX_DEPTH {
-            return Err(Fatal::exit(ExitCode::FileIo, "directories are nested too deeply to delete"));
+            return Err(Fatal::exit(
+                ExitCode::FileIo,
+                "directories are nested too deeply to delete",
+            ));
         }
         let dir = match parent.open_dir(name) {
             Ok(dir) => Arc::new(dir),
@@ -268,9 +291,14 @@ impl Receiver {
         entry: &EntryRef<'_>,
         target: Target,
     ) -> Result<(), Fatal> {
-        let (Some(dir), Some(have)) = (target.dir, target.stat) else { return Ok(()) };
+        let (Some(dir), Some(have)) = (target.dir, target.stat) else {
+            return Ok(());
+        };
         let path = path_of(entry);
-        let item = Found { name: target.name, kind: have.kind };
+        let item = Found {
+            name: target.name,
+            kind: have.kind,
+        };
         if have.kind != Kind::Dir || self.policy.may_delete() {
             self.delete_item(&dir, &item, &path, 0)?;
         } else if self.remove_obstructing_directory(&dir, &item.name, &path)? {
@@ -324,7 +352,9 @@ impl Receiver {
     }
 
     fn enter_filters(&mut self, path: &[u8]) -> Result<(), Fatal> {
-        let Some(destination) = &self.destination else { return Ok(()) };
+        let Some(destination) = &self.destination else {
+            return Ok(());
+        };
         match self.protection.enter(path, &self.root, &destination.dir) {
             Ok(entered) => Ok(entered?),
             Err(error) => {
@@ -338,7 +368,11 @@ impl Receiver {
 }
 
 fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
+    if directory.is_empty() {
+        name.to_vec()
+    } else {
+        [directory, b"/", name].concat()
+    }
 }
 
 fn split(path: &[u8]) -> (&[u8], &[u8]) {

@@ -47,7 +47,11 @@ impl Receiver {
         }
         let argument = self.destination_argument.clone();
         let path = self.resolve(&argument)?;
-        let total: u64 = self.lists.iter().map(|state| u64::from(state.list.len())).sum();
+        let total: u64 = self
+            .lists
+            .iter()
+            .map(|state| u64::from(state.list.len()))
+            .sum();
         let has_slash = argument.ends_with(b"/") || argument.ends_with(b"/.");
         let first_is_dir = self.lists[0]
             .list
@@ -84,14 +88,21 @@ impl Receiver {
             Err(error) => return Err(cannot_stat(&argument, &error)),
         }
         if self.policy.info.delta_transmission {
-            let state = if self.policy.whole_file { "disabled" } else { "enabled" };
+            let state = if self.policy.whole_file {
+                "disabled"
+            } else {
+                "enabled"
+            };
             self.out.text(
                 MessageKind::Info,
-                &format!("delta-transmission {state}{}", if self.policy.whole_file {
-                    " for local transfer or --whole-file"
-                } else {
-                    ""
-                }),
+                &format!(
+                    "delta-transmission {state}{}",
+                    if self.policy.whole_file {
+                        " for local transfer or --whole-file"
+                    } else {
+                        ""
+                    }
+                ),
             );
         }
         self.begin_walk();
@@ -111,7 +122,10 @@ impl Receiver {
     }
 
     fn enter(&mut self, dir: TenantPath) {
-        self.destination = Some(Destination { dir, single_name: None });
+        self.destination = Some(Destination {
+            dir,
+            single_name: None,
+        });
     }
 
     fn enter_single(&mut self, path: &TenantPath) -> Result<(), Fatal> {
@@ -122,7 +136,10 @@ impl Receiver {
         {
             return Err(Fatal::exit(
                 ExitCode::FileSelect,
-                format!("rsync: [Receiver] change_dir#3 \"{shown}\" failed: {}", reason(&error)),
+                format!(
+                    "rsync: [Receiver] change_dir#3 \"{shown}\" failed: {}",
+                    reason(&error)
+                ),
             ));
         }
         self.destination = Some(Destination {
@@ -152,7 +169,11 @@ impl Receiver {
 
     fn say_created_by_mkpath(&mut self, made: u32, shown: &[u8]) {
         if made > 0 && self.policy.info.created_destination {
-            let many = if made == 1 { "directory" } else { "directories" };
+            let many = if made == 1 {
+                "directory"
+            } else {
+                "directories"
+            };
             let line = [format!("created {made} {many} for ").as_bytes(), shown].concat();
             self.out.raw_text(MessageKind::Info, line);
         }
@@ -164,14 +185,20 @@ impl Receiver {
     fn resolve(&self, argument: &[u8]) -> Result<TenantPath, Fatal> {
         let mut links_left = MAX_LINKS;
         let mut reached = TenantPath::root();
-        let mut ahead: Vec<Vec<u8>> =
-            argument.split(|b| *b == b'/').rev().map(<[u8]>::to_vec).collect();
+        let mut ahead: Vec<Vec<u8>> = argument
+            .split(|b| *b == b'/')
+            .rev()
+            .map(<[u8]>::to_vec)
+            .collect();
         while let Some(name) = ahead.pop() {
             match &name[..] {
                 b"" | b"." => continue,
                 b".." => {
                     reached = reached.parent().ok_or_else(|| {
-                        Fatal::exit(ExitCode::FileSelect, "the destination leads out of this tree")
+                        Fatal::exit(
+                            ExitCode::FileSelect,
+                            "the destination leads out of this tree",
+                        )
                     })?;
                     continue;
                 }
@@ -222,22 +249,29 @@ impl Receiver {
     }
 
     fn make_one(&mut self, path: &TenantPath, shown: &[u8]) -> Result<(), Fatal> {
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(());
+        };
         let mode = 0o777 & !self.policy.umask;
-        self.root.dir(&parent).and_then(|dir| dir.make_dir(name, mode)).map_err(|error| {
-            Fatal::exit(
-                ExitCode::FileIo,
-                format!(
-                    "rsync: [Receiver] mkdir \"{}\" failed: {}",
-                    String::from_utf8_lossy(shown),
-                    reason(&error)
-                ),
-            )
-        })
+        self.root
+            .dir(&parent)
+            .and_then(|dir| dir.make_dir(name, mode))
+            .map_err(|error| {
+                Fatal::exit(
+                    ExitCode::FileIo,
+                    format!(
+                        "rsync: [Receiver] mkdir \"{}\" failed: {}",
+                        String::from_utf8_lossy(shown),
+                        reason(&error)
+                    ),
+                )
+            })
     }
 
     pub(super) fn is_single_file(&self) -> bool {
-        self.destination.as_ref().is_some_and(|destination| destination.single_name.is_some())
+        self.destination
+            .as_ref()
+            .is_some_and(|destination| destination.single_name.is_some())
     }
 
     /// The name an entry gets in its directory.
@@ -247,7 +281,11 @@ impl Receiver {
 
     /// The name that the first component of an entry gets.
     pub(super) fn renamed(&self, name: &[u8]) -> Vec<u8> {
-        match self.destination.as_ref().and_then(|destination| destination.single_name.as_ref()) {
+        match self
+            .destination
+            .as_ref()
+            .and_then(|destination| destination.single_name.as_ref())
+        {
             Some(single) => single.clone(),
             None => name.to_vec(),
         }
@@ -265,11 +303,16 @@ impl Receiver {
         {
             return Ok(Some(Arc::clone(dir)));
         }
-        let Some(destination) = &self.destination else { return Ok(None) };
+        let Some(destination) = &self.destination else {
+            return Ok(None);
+        };
         let below = match &destination.single_name {
             // A single directory that gets another name: its contents go below that name.
             Some(single) if !path.is_empty() => {
-                let rest = path.iter().position(|b| *b == b'/').map_or(&b""[..], |at| &path[at..]);
+                let rest = path
+                    .iter()
+                    .position(|b| *b == b'/')
+                    .map_or(&b""[..], |at| &path[at..]);
                 [single, rest].concat()
             }
             _ => path.to_vec(),

@@ -75,7 +75,11 @@ impl Receiver {
         }
         let dir = self.dir_at(b"")?;
         let stat = dir.as_ref().map(|dir| dir.self_stat()).transpose()?;
-        Ok(Target { dir, name: b".".to_vec(), stat })
+        Ok(Target {
+            dir,
+            name: b".".to_vec(),
+            stat,
+        })
     }
 
     fn skip_contents(&mut self, entry: &EntryRef<'_>) {
@@ -126,7 +130,10 @@ impl Receiver {
     pub(super) fn make_parents(&mut self, path: &[u8]) -> io::Result<()> {
         let mut end = 0;
         while end < path.len() {
-            let next = path[end..].iter().position(|b| *b == b'/').map_or(path.len(), |at| end + at);
+            let next = path[end..]
+                .iter()
+                .position(|b| *b == b'/')
+                .map_or(path.len(), |at| end + at);
             let (parent, name) = (&path[..end.saturating_sub(1)], &path[end..next]);
             let dir = self.dir_at(parent)?.ok_or(io::ErrorKind::NotFound)?;
             self.touched(parent);
@@ -151,7 +158,11 @@ impl Receiver {
             self.settle_attributes(ndx, entry, target, ItemFlags::default())?;
             return Ok(());
         }
-        let nothing = Target { dir: None, name: target.name.clone(), stat: None };
+        let nothing = Target {
+            dir: None,
+            name: target.name.clone(),
+            stat: None,
+        };
         let extra = match self.extra(entry, &nothing) {
             Ok(extra) => extra,
             Err(error) => return self.entry_failed("failed to read attributes of", entry, &error),
@@ -180,11 +191,14 @@ impl Receiver {
 
     /// A list is finished: so is the time of its directory, unless deletions are still to come.
     pub(super) fn repair_owner_of(&mut self, list: &FileList) {
-        let Some((home, slot)) = self.flists.owner_of(list) else { return };
+        let Some((home, slot)) = self.flists.owner_of(list) else {
+            return;
+        };
         let Some(entry) = home.slot(slot) else { return };
         if self.policy.deletes_late() {
             if decide::keeps_time(&self.policy, FileKind::Directory) {
-                self.late_repairs.push((directory_path(&entry), entry.mtime()));
+                self.late_repairs
+                    .push((directory_path(&entry), entry.mtime()));
             }
         } else {
             self.repair(&entry);
@@ -207,12 +221,17 @@ impl Receiver {
             return;
         }
         self.last_touched = None;
-        let Ok(Some(dir)) = self.dir_at(path) else { return };
+        let Ok(Some(dir)) = self.dir_at(path) else {
+            return;
+        };
         let Ok(have) = dir.self_stat() else { return };
         let own = (have.mtime.secs, have.mtime.nanos);
         if decide::times_differ(self.policy.modify_window, own, mtime) {
             let wanted = Attributes {
-                mtime: Some(FileTime { secs: mtime.0, nanos: mtime.1 }),
+                mtime: Some(FileTime {
+                    secs: mtime.0,
+                    nanos: mtime.1,
+                }),
                 ..Attributes::default()
             };
             if let Err(error) = dir.update_self(&wanted) {
@@ -230,7 +249,11 @@ impl Receiver {
         for (path, mtime) in std::mem::take(&mut self.late_repairs) {
             self.repair_time(&path, mtime);
         }
-        let lists: Vec<_> = self.lists.iter().map(|state| Arc::clone(&state.list)).collect();
+        let lists: Vec<_> = self
+            .lists
+            .iter()
+            .map(|state| Arc::clone(&state.list))
+            .collect();
         for list in lists {
             if let Some((home, slot)) = self.flists.owner_of(&list)
                 && let Some(entry) = home.slot(slot)
@@ -248,5 +271,9 @@ impl Receiver {
 
 /// The path of a directory entry as the parent of its contents: empty for the top.
 pub(super) fn directory_path(entry: &EntryRef<'_>) -> Vec<u8> {
-    if entry.is_root() { Vec::new() } else { path_of(entry) }
+    if entry.is_root() {
+        Vec::new()
+    } else {
+        path_of(entry)
+    }
 }

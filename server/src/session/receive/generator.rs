@@ -55,7 +55,6 @@ impl Walk {
             self.owner_visited = false;
         }
     }
-
 }
 
 /// Work that is done before the walk goes on.
@@ -147,7 +146,9 @@ impl Receiver {
         let (Job::Redo(ndx) | Job::Revisit(ndx)) = job;
         let place = self.list_of(ndx)?;
         let list = Arc::clone(&self.lists[place].list);
-        let Some(entry) = list.entry(ndx) else { return Ok(()) };
+        let Some(entry) = list.entry(ndx) else {
+            return Ok(());
+        };
         match job {
             Job::Redo(_) => self.request_again(ndx, &entry)?,
             Job::Revisit(_) => self.visit(&list, ndx, &entry)?,
@@ -180,13 +181,19 @@ impl Receiver {
     }
 
     fn visit_next(&mut self) -> Result<(), Fatal> {
-        while self.lists.get(self.walk.place).is_some_and(|state| state.visited) {
+        while self
+            .lists
+            .get(self.walk.place)
+            .is_some_and(|state| state.visited)
+        {
             self.walk.place += 1;
             self.walk.slot = 0;
             self.walk.owner_visited = false;
         }
         let place = self.walk.place;
-        let Some(state) = self.lists.get(place) else { return Ok(()) };
+        let Some(state) = self.lists.get(place) else {
+            return Ok(());
+        };
         let list = Arc::clone(&state.list);
         if self.negotiated.is_incremental() && !self.walk.owner_visited {
             self.walk.owner_visited = true;
@@ -199,7 +206,9 @@ impl Receiver {
         while self.walk.slot < list.len() {
             let ndx = list.start() + self.walk.slot;
             self.walk.slot += 1;
-            let Some(entry) = list.entry(ndx) else { continue };
+            let Some(entry) = list.entry(ndx) else {
+                continue;
+            };
             // The directory that a first list describes stands in the list itself.
             return self.visit(&list, ndx, &entry);
         }
@@ -227,7 +236,9 @@ impl Receiver {
         }
         let target = match self.target(entry) {
             Ok(target) => target,
-            Err(error) => return self.entry_failed("recv_generator: failed to stat", entry, &error),
+            Err(error) => {
+                return self.entry_failed("recv_generator: failed to stat", entry, &error);
+            }
         };
         if kind == FileKind::Missing {
             return self.delete_missing(entry, target);
@@ -268,15 +279,22 @@ impl Receiver {
                     self.failed_dirs.insert(path_of(entry));
                 }
                 if self.policy.info.skip {
-                    let what: &[u8] =
-                        if is_dir { b"not creating new directory \"" } else { b"not creating new file \"" };
-                    self.out.raw_text(MessageKind::Info, [what, &path_of(entry), b"\""].concat());
+                    let what: &[u8] = if is_dir {
+                        b"not creating new directory \""
+                    } else {
+                        b"not creating new file \""
+                    };
+                    self.out
+                        .raw_text(MessageKind::Info, [what, &path_of(entry), b"\""].concat());
                 }
                 false
             }
             Some(have) if self.policy.ignore_existing && !(is_dir && have.kind == Kind::Dir) => {
                 if self.policy.info.skip {
-                    self.out.raw_text(MessageKind::Info, [&path_of(entry)[..], b" exists"].concat());
+                    self.out.raw_text(
+                        MessageKind::Info,
+                        [&path_of(entry)[..], b" exists"].concat(),
+                    );
                 }
                 false
             }
@@ -288,14 +306,22 @@ impl Receiver {
     pub(super) fn target(&mut self, entry: &EntryRef<'_>) -> std::io::Result<Target> {
         let name = self.target_name(entry);
         let Some(dir) = self.dir_of(entry)? else {
-            return Ok(Target { dir: None, name, stat: None });
+            return Ok(Target {
+                dir: None,
+                name,
+                stat: None,
+            });
         };
         let stat = dir.stat(&name)?;
         if !self.policy.perms && self.umask_of.as_deref() != Some(entry.dir()) {
             self.umask = self.umask_in(&dir)?;
             self.umask_of = Some(entry.dir().to_vec());
         }
-        Ok(Target { dir: Some(dir), name, stat })
+        Ok(Target {
+            dir: Some(dir),
+            name,
+            stat,
+        })
     }
 
     /// A default ACL takes the umask's place.
@@ -309,9 +335,7 @@ impl Receiver {
     }
 
     pub(super) fn is_below_failed(&self, entry: &EntryRef<'_>) -> bool {
-        !self.failed_dirs.is_empty()
-            && !entry.is_root()
-            && self.failed_dirs.contains(entry.dir())
+        !self.failed_dirs.is_empty() && !entry.is_root() && self.failed_dirs.contains(entry.dir())
     }
 
     /// Puts an item on the wire: the index, its flags, and what they announce. `wanted` are the
@@ -351,7 +375,11 @@ impl Receiver {
         if !tells {
             return Ok(());
         }
-        let item = ItemHead { flags, basis_type: None, xname: xname.map(<[u8]>::to_vec) };
+        let item = ItemHead {
+            flags,
+            basis_type: None,
+            xname: xname.map(<[u8]>::to_vec),
+        };
         let exchanges = self.exchanges_xattrs(&item);
         self.put_item(ndx, &item, exchanges.then_some(missing));
         if exchanges {

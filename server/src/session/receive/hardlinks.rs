@@ -56,7 +56,9 @@ impl Links {
 
     /// Whether a member that does not exist should wait for a later one; then it waits.
     pub(super) fn waits_for_later_member(&mut self, ndx: u32, entry: &EntryRef<'_>) -> bool {
-        let group = entry.hard_link_group().and_then(|group| self.groups.get_mut(&group));
+        let group = entry
+            .hard_link_group()
+            .and_then(|group| self.groups.get_mut(&group));
         match group {
             Some(group) if group.state == State::Unstarted && group.last != ndx => {
                 group.waiting.push(ndx);
@@ -68,7 +70,9 @@ impl Links {
 
     /// A member was requested: it is the leader.
     pub(super) fn requested(&mut self, _ndx: u32, entry: &EntryRef<'_>) {
-        if let Some(group) = entry.hard_link_group().and_then(|group| self.groups.get_mut(&group))
+        if let Some(group) = entry
+            .hard_link_group()
+            .and_then(|group| self.groups.get_mut(&group))
             && group.state == State::Unstarted
         {
             group.state = State::InProgress;
@@ -84,8 +88,12 @@ impl Receiver {
         entry: &EntryRef<'_>,
         target: &Target,
     ) -> Result<bool, Fatal> {
-        let Some(id) = entry.hard_link_group() else { return Ok(false) };
-        let Some(group) = self.links.groups.get_mut(&id) else { return Ok(false) };
+        let Some(id) = entry.hard_link_group() else {
+            return Ok(false);
+        };
+        let Some(group) = self.links.groups.get_mut(&id) else {
+            return Ok(false);
+        };
         match &group.state {
             State::Unstarted => Ok(false),
             State::InProgress => {
@@ -103,8 +111,12 @@ impl Receiver {
 
     /// The entry is in place: if it leads a group, the members that wait are linked to it.
     pub(super) fn leader_done(&mut self, _ndx: u32, entry: &EntryRef<'_>) -> Result<(), Fatal> {
-        let Some(id) = entry.hard_link_group() else { return Ok(()) };
-        let Some(group) = self.links.groups.get_mut(&id) else { return Ok(()) };
+        let Some(id) = entry.hard_link_group() else {
+            return Ok(());
+        };
+        let Some(group) = self.links.groups.get_mut(&id) else {
+            return Ok(());
+        };
         let leader = path_of(entry);
         if let State::Done(_) = group.state {
             return Ok(());
@@ -194,7 +206,11 @@ impl Receiver {
         };
         let flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, base);
         if !self.policy.dry_run {
-            let replace = if target.stat.is_some() { Replace::Yes } else { Replace::No };
+            let replace = if target.stat.is_some() {
+                Replace::Yes
+            } else {
+                Replace::No
+            };
             let linked = match (&target.dir, &from) {
                 (Some(dir), Some(from)) => dir.link(&target.name, from, &leader_name, replace),
                 _ => Err(std::io::ErrorKind::NotFound.into()),

@@ -46,12 +46,21 @@ enum AwaitedKind {
     Note,
     /// Only the echo: nothing is transferred in a dry run.
     DryRun,
-    File { head: SumHead, basis: Basis, is_redo: bool },
+    File {
+        head: SumHead,
+        basis: Basis,
+        is_redo: bool,
+    },
 }
 
 impl Awaited {
     pub(super) fn dry_run(ndx: u32, item: ItemHead) -> Self {
-        Self { ndx, item, missing: Vec::new(), kind: AwaitedKind::DryRun }
+        Self {
+            ndx,
+            item,
+            missing: Vec::new(),
+            kind: AwaitedKind::DryRun,
+        }
     }
 
     pub(super) fn file(
@@ -62,7 +71,16 @@ impl Awaited {
         basis: Basis,
         is_redo: bool,
     ) -> Self {
-        Self { ndx, item, missing, kind: AwaitedKind::File { head, basis, is_redo } }
+        Self {
+            ndx,
+            item,
+            missing,
+            kind: AwaitedKind::File {
+                head,
+                basis,
+                is_redo,
+            },
+        }
     }
 }
 
@@ -107,13 +125,23 @@ impl Receiver {
     ) -> Result<(), Fatal> {
         self.opened(ndx)?;
         let (missing, kind) = (missing.to_vec(), AwaitedKind::Note);
-        self.outstanding.queue.push_back(Awaited { ndx, item, missing, kind });
+        self.outstanding.queue.push_back(Awaited {
+            ndx,
+            item,
+            missing,
+            kind,
+        });
         Ok(())
     }
 
     /// The client will not send this file.
     pub(super) fn no_send(&mut self, ndx: u32) -> Result<(), Fatal> {
-        if self.outstanding.queue.iter().any(|awaited| awaited.ndx == ndx) {
+        if self
+            .outstanding
+            .queue
+            .iter()
+            .any(|awaited| awaited.ndx == ndx)
+        {
             self.outstanding.not_sent.insert(ndx);
         }
         self.skip_not_sent()
@@ -154,12 +182,19 @@ impl Receiver {
     ) -> Decode<Option<ItemHead>> {
         if !self.negotiated.version.at_least(29) {
             let flags = ItemFlags::TRANSFER;
-            return Ok(Some(ItemHead { flags, basis_type: None, xname: None }));
+            return Ok(Some(ItemHead {
+                flags,
+                basis_type: None,
+                xname: None,
+            }));
         }
         let item = ItemHead::decode(reader)?;
         let is_keep_alive = !self.negotiated.version.at_least(30)
             && item.flags == ItemFlags::IS_NEW
-            && self.lists.front().is_some_and(|state| ndx == state.list.start() + state.list.len());
+            && self
+                .lists
+                .front()
+                .is_some_and(|state| ndx == state.list.start() + state.list.len());
         if is_keep_alive {
             self.expect = Expect::Ndx;
             return Ok(None);
@@ -262,7 +297,9 @@ impl Receiver {
         values: &HashMap<u32, Vec<u8>>,
     ) -> Result<(), Fatal> {
         // A note under the index before a list's first is about the directory it belongs to.
-        let owner = (ndx < list.start()).then(|| self.flists.owner_of(list)).flatten();
+        let owner = (ndx < list.start())
+            .then(|| self.flists.owner_of(list))
+            .flatten();
         let entry = match &owner {
             Some((home, slot)) => home.slot(*slot),
             None => list.entry(ndx),
@@ -392,13 +429,23 @@ impl Receiver {
     }
 
     fn write_failed(&mut self, incoming: &Incoming, error: &std::io::Error) -> Fatal {
-        let path = incoming.list.entry(incoming.awaited.ndx).map(|entry| path_of(&entry));
+        let path = incoming
+            .list
+            .entry(incoming.awaited.ndx)
+            .map(|entry| path_of(&entry));
         self.store_failure("write failed on", &path.unwrap_or_default(), error)
     }
 
     /// Copies blocks `first … first + count - 1` of the basis.
-    fn copy_blocks(&mut self, incoming: &mut Incoming, first: u32, count: u32) -> Result<(), Fatal> {
-        let Some(writer) = &mut incoming.writer else { return Ok(()) };
+    fn copy_blocks(
+        &mut self,
+        incoming: &mut Incoming,
+        first: u32,
+        count: u32,
+    ) -> Result<(), Fatal> {
+        let Some(writer) = &mut incoming.writer else {
+            return Ok(());
+        };
         let Some(basis) = &incoming.basis else {
             return Err(Fatal::violation("a block of a file that is not there"));
         };
@@ -433,7 +480,15 @@ impl Receiver {
         let Some(incoming) = self.incoming.take() else {
             return Err(Fatal::internal("a file sum without a file"));
         };
-        let Incoming { awaited, list, values, writer, summer, lost_basis, .. } = incoming;
+        let Incoming {
+            awaited,
+            list,
+            values,
+            writer,
+            summer,
+            lost_basis,
+            ..
+        } = incoming;
         let ndx = awaited.ndx;
         let AwaitedKind::File { is_redo, .. } = awaited.kind else {
             return Err(Fatal::internal("a file sum for a note"));
@@ -510,12 +565,14 @@ impl Receiver {
         {
             return Err(self.store_failure("fsync failed on", &path, &error));
         }
-        let replace = if target.stat.is_some() { Replace::Yes } else { Replace::No };
+        let replace = if target.stat.is_some() {
+            Replace::Yes
+        } else {
+            Replace::No
+        };
         self.touched(entry.dir());
         match staged.publish(dir, &target.name, replace) {
-            Ok(()) => {
-                Ok(true)
-            }
+            Ok(()) => Ok(true),
             Err(error) => {
                 self.entry_failed("rename", entry, &error)?;
                 Ok(false)
@@ -540,11 +597,15 @@ impl Receiver {
 
     fn verification_text(&mut self, kind: MessageKind, entry: &EntryRef<'_>) {
         let (word, tail): (&[u8], &[u8]) = if kind == MessageKind::Warning {
-            (b"WARNING: ", b" failed verification -- update discarded (will try again).")
+            (
+                b"WARNING: ",
+                b" failed verification -- update discarded (will try again).",
+            )
         } else {
             (b"ERROR: ", b" failed verification -- update discarded.")
         };
-        self.out.raw_text(kind, [word, &path_of(entry), tail].concat());
+        self.out
+            .raw_text(kind, [word, &path_of(entry), tail].concat());
     }
 }
 

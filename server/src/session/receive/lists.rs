@@ -65,7 +65,11 @@ impl Receiver {
         self.flists.push(Arc::clone(&list))?;
         self.links.list_arrived(&list);
         self.walk.list_arrived();
-        self.lists.push_back(ListState { list, open: 0, visited: false });
+        self.lists.push_back(ListState {
+            list,
+            open: 0,
+            visited: false,
+        });
         self.expect = Expect::Ndx;
         if !self.negotiated.is_incremental() {
             return self.all_lists_arrived();

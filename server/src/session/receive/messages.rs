@@ -17,7 +17,9 @@ pub(super) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match error.raw_os_error() {
         Some(code) => {
-            let bare = text.strip_suffix(&format!(" (os error {code})")).unwrap_or(&text);
+            let bare = text
+                .strip_suffix(&format!(" (os error {code})"))
+                .unwrap_or(&text);
             format!("{bare} ({code})")
         }
         None => text,
@@ -28,7 +30,9 @@ pub(super) fn reason(error: &io::Error) -> String {
 pub(super) fn is_store_failure(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
+        io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::ReadOnlyFilesystem
     ) || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
@@ -54,7 +58,11 @@ impl Receiver {
         let shown = self.shown(path);
         tracing::debug!(action, path = escape(&shown), %error, "entry failed");
         self.totals.had_errors = true;
-        let failed = if action.contains("failed to") { "" } else { " failed" };
+        let failed = if action.contains("failed to") {
+            ""
+        } else {
+            " failed"
+        };
         let line = [
             format!("rsync: [generator] {action} \"").as_bytes(),
             &shown,
@@ -101,7 +109,11 @@ impl Receiver {
                         let action = format!("failed to set {attribute} on");
                         return Err(self.store_failure(&action, &path_of(entry), &error));
                     }
-                    self.file_error(&format!("failed to set {attribute} on"), &path_of(entry), &error);
+                    self.file_error(
+                        &format!("failed to set {attribute} on"),
+                        &path_of(entry),
+                        &error,
+                    );
                 }
                 Ok(())
             }

@@ -52,7 +52,6 @@ use coffre_protocol::{ExitCode, ProtocolError};
 
 use self::agreed::Agreed;
 use self::attributes::XattrExchange;
-use self::protection::Protection;
 use self::destination::Destination;
 use self::generator::{Job, Walk};
 use self::hardlinks::Links;
@@ -61,6 +60,7 @@ use self::lists::ListState;
 use self::output::Outgoing;
 use self::phases::{Marks, Stage};
 use self::policy::Policy;
+use self::protection::Protection;
 use self::regular::Summing;
 use self::stream::Expect;
 use self::totals::Totals;
@@ -91,7 +91,10 @@ pub(crate) enum Fatal {
 
 impl Fatal {
     fn exit(exit: ExitCode, message: impl Into<String>) -> Self {
-        Fatal::Exit { exit, message: message.into() }
+        Fatal::Exit {
+            exit,
+            message: message.into(),
+        }
     }
 
     fn violation(message: impl Into<String>) -> Self {
@@ -100,13 +103,19 @@ impl Fatal {
 
     /// A mistake of ours.
     fn internal(what: &str) -> Self {
-        Fatal::exit(ExitCode::Protocol, format!("internal error of the server: {what}"))
+        Fatal::exit(
+            ExitCode::Protocol,
+            format!("internal error of the server: {what}"),
+        )
     }
 }
 
 impl From<ProtocolError> for Fatal {
     fn from(error: ProtocolError) -> Self {
-        Fatal::Exit { exit: error.exit, message: error.message }
+        Fatal::Exit {
+            exit: error.exit,
+            message: error.message,
+        }
     }
 }
 
@@ -130,7 +139,11 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// A session that ended before it began.
     pub(crate) fn failed(exit: ExitCode, error: impl Into<String>) -> Self {
-        Self { exit: exit.code().into(), error: Some(error.into()), ..Self::default() }
+        Self {
+            exit: exit.code().into(),
+            error: Some(error.into()),
+            ..Self::default()
+        }
     }
 }
 
@@ -226,7 +239,11 @@ impl Receiver {
             destination_argument: options.destination(),
             demux: Demux::new(),
             carry: Vec::new(),
-            expect: if wants_filters { Expect::Filters } else { Expect::FileList },
+            expect: if wants_filters {
+                Expect::Filters
+            } else {
+                Expect::FileList
+            },
             decoder: FlistDecoder::new(format.clone()),
             ndx_in: NdxCoder::new(agreed.version),
             tokens: TokenDecoder::new(agreed.compression, agreed.version),
@@ -323,8 +340,7 @@ impl Receiver {
     /// enough output is queued.
     fn generate_some(&mut self) -> Result<(), Fatal> {
         let mut steps = 0;
-        while self.may_generate()
-            && self.out.pending() + self.pipe.output_backlog() < OUTPUT_LIMIT
+        while self.may_generate() && self.out.pending() + self.pipe.output_backlog() < OUTPUT_LIMIT
         {
             self.generate()?;
             steps += 1;
@@ -351,7 +367,9 @@ impl Receiver {
 
     /// Half the timeout: after so long a silence of ours a keep-alive is due.
     fn lull(&self) -> Option<Duration> {
-        self.policy.timeout.map(|seconds| Duration::from_secs(u64::from(seconds.div_ceil(2))))
+        self.policy
+            .timeout
+            .map(|seconds| Duration::from_secs(u64::from(seconds.div_ceil(2))))
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -365,7 +383,11 @@ impl Receiver {
     /// own, but may be busy reading a large file between two of them.
     fn silence_limit(&self) -> Option<Duration> {
         let seconds = u64::from(self.policy.timeout?);
-        Some(Duration::from_secs(if self.lists_complete { 3 * seconds } else { seconds }))
+        Some(Duration::from_secs(if self.lists_complete {
+            3 * seconds
+        } else {
+            seconds
+        }))
     }
 
     fn look_at_clock(&mut self) -> Result<(), Fatal> {
@@ -374,11 +396,17 @@ impl Receiver {
         {
             return Err(Fatal::exit(
                 ExitCode::Timeout,
-                format!("rsync: [receiver] io timeout after {} seconds -- exiting", limit.as_secs()),
+                format!(
+                    "rsync: [receiver] io timeout after {} seconds -- exiting",
+                    limit.as_secs()
+                ),
             ));
         }
         self.stay_alive();
-        if self.lull().is_some_and(|lull| self.last_output.elapsed() >= lull) {
+        if self
+            .lull()
+            .is_some_and(|lull| self.last_output.elapsed() >= lull)
+        {
             // Nothing may be sent before the lists are there.
             self.last_output = Instant::now();
         }
@@ -404,7 +432,10 @@ impl Receiver {
             tracing::error!(%error, "cannot sync the store");
             let fatal = Fatal::exit(
                 ExitCode::FileIo,
-                format!("the data could not be written to disk: {}", messages::reason(&error)),
+                format!(
+                    "the data could not be written to disk: {}",
+                    messages::reason(&error)
+                ),
             );
             return self.abandon(fatal);
         }
@@ -436,7 +467,11 @@ impl Receiver {
                         exit.text(),
                         exit.code(),
                         // Stock names the process; before the transfer there is only one.
-                        if self.destination.is_some() { "receiver" } else { "Receiver" },
+                        if self.destination.is_some() {
+                            "receiver"
+                        } else {
+                            "Receiver"
+                        },
                         env!("CARGO_PKG_VERSION")
                     ),
                 );
@@ -449,7 +484,11 @@ impl Receiver {
                 let code = u32::try_from(code).unwrap_or(ExitCode::StreamIo.code().into());
                 self.out.acknowledge_exit();
                 self.out.flush();
-                self.outcome(code, false, Some(format!("the client ended with code {code}")))
+                self.outcome(
+                    code,
+                    false,
+                    Some(format!("the client ended with code {code}")),
+                )
             }
             Fatal::Disconnected => self.outcome(
                 ExitCode::StreamIo.code().into(),
@@ -463,7 +502,11 @@ impl Receiver {
     /// read why.
     fn drain(&self) {
         // Before protocol 31 nothing tells the client to end but the end of the connection.
-        let patience = if self.negotiated.version.at_least(31) { 30 } else { 1 };
+        let patience = if self.negotiated.version.at_least(31) {
+            30
+        } else {
+            1
+        };
         let deadline = Instant::now() + Duration::from_secs(patience);
         loop {
             match self.pipe.wait(None, Some(deadline)) {

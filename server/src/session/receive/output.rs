@@ -28,7 +28,13 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     pub(super) fn new(pipe: Arc<Pipe>, version: ProtocolVersion) -> Self {
-        Self { pipe, version, ndx: NdxCoder::new(version), wire: Vec::new(), open_frame: None }
+        Self {
+            pipe,
+            version,
+            ndx: NdxCoder::new(version),
+            wire: Vec::new(),
+            open_frame: None,
+        }
     }
 
     pub(super) fn ndx(&mut self, ndx: Ndx) {
@@ -80,7 +86,10 @@ impl Outgoing {
     /// Tells the client to end with `exit` (protocol 31 and later).
     pub(super) fn error_exit(&mut self, exit: ExitCode) {
         if self.version.at_least(31) {
-            self.message(MessageKind::ErrorExit, &i32::from(exit.code()).to_le_bytes());
+            self.message(
+                MessageKind::ErrorExit,
+                &i32::from(exit.code()).to_le_bytes(),
+            );
         }
     }
 
@@ -157,7 +166,9 @@ mod tests {
         out.ndx(Ndx::Done);
         out.deleted(b"d", true);
         out.flush();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         let Some(Output::Stdout(bytes)) = runtime.block_on(pipe.next_output()) else {
             panic!("no output")
         };
@@ -175,7 +186,10 @@ mod tests {
         assert_eq!(
             messages,
             [
-                (long.len(), Message::Text(MessageKind::Info, b"hello\n".to_vec())),
+                (
+                    long.len(),
+                    Message::Text(MessageKind::Info, b"hello\n".to_vec())
+                ),
                 (long.len() + 1, Message::Deleted(b"d\0".to_vec())),
             ]
         );

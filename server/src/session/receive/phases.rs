@@ -53,7 +53,9 @@ impl Receiver {
     pub(super) fn take_done(&mut self) -> Result<(), Fatal> {
         self.marks.answered += 1;
         if self.marks.answered > self.marks.sent {
-            return Err(Fatal::violation("the client ended a phase that was not over"));
+            return Err(Fatal::violation(
+                "the client ended a phase that was not over",
+            ));
         }
         Ok(())
     }
@@ -168,7 +170,8 @@ impl Receiver {
         if self.policy.may_delete() {
             self.out.ndx(Ndx::DelStats);
             for count in self.totals.deleted.counts() {
-                self.out.put_varint(i32::try_from(count).unwrap_or(i32::MAX));
+                self.out
+                    .put_varint(i32::try_from(count).unwrap_or(i32::MAX));
             }
         }
         self.mark();

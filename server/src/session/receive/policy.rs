@@ -92,8 +92,10 @@ const UMASK: u32 = 0o022;
 impl Policy {
     pub(super) fn new(options: &ServerOptions, version: ProtocolVersion) -> Self {
         let info = options.info();
-        let itemizes =
-            matches!(options.log_format, LogFormat::Itemize | LogFormat::ItemizeUnchanged);
+        let itemizes = matches!(
+            options.log_format,
+            LogFormat::Itemize | LogFormat::ItemizeUnchanged
+        );
         let says_names = !matches!(
             options.log_format,
             LogFormat::Itemize | LogFormat::ItemizeUnchanged | LogFormat::Operation

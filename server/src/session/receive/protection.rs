@@ -96,7 +96,9 @@ impl Protection {
 /// Whether `path` lies in `directory`, at any depth.
 fn is_above(directory: &[u8], path: &[u8]) -> bool {
     directory.is_empty() && !path.is_empty()
-        || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
+        || path
+            .strip_prefix(directory)
+            .is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 /// Reads a merge file. `None`: there is none, or what has its name is not a regular file.
@@ -115,18 +117,26 @@ fn read(
             .child(name)?,
         MergeFile::At(path) => TenantPath::parse(path).map_err(refused)?,
     };
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
-    let opened = root.cached_dir(&parent).and_then(|dir| match dir.stat(name)? {
-        Some(stat) if stat.kind == crate::confine::Kind::File => dir.open_file(name).map(Some),
-        _ => Ok(None),
-    });
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(None);
+    };
+    let opened = root
+        .cached_dir(&parent)
+        .and_then(|dir| match dir.stat(name)? {
+            Some(stat) if stat.kind == crate::confine::Kind::File => dir.open_file(name).map(Some),
+            _ => Ok(None),
+        });
     let opened = match opened {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         other => other?,
     };
-    let Some(opened) = opened else { return Ok(None) };
+    let Some(opened) = opened else {
+        return Ok(None);
+    };
     let mut content = Vec::new();
-    opened.take(DirFilter::MAX_BYTES as u64 + 1).read_to_end(&mut content)?;
+    opened
+        .take(DirFilter::MAX_BYTES as u64 + 1)
+        .read_to_end(&mut content)?;
     Ok(Some(content))
 }
 

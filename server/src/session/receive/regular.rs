@@ -40,7 +40,8 @@ impl Receiver {
         if let Some(have) = &target.stat
             && have.kind == Kind::File
         {
-            if self.policy.update && have.mtime.secs > entry.mtime().0 + self.policy.update_slack() {
+            if self.policy.update && have.mtime.secs > entry.mtime().0 + self.policy.update_slack()
+            {
                 if self.policy.info.skip {
                     self.out.raw_text(
                         MessageKind::Info,
@@ -72,20 +73,25 @@ impl Receiver {
             return true;
         };
         if self.policy.info.skip {
-            self.out.raw_text(MessageKind::Info, [&path_of(entry)[..], verdict].concat());
+            self.out
+                .raw_text(MessageKind::Info, [&path_of(entry)[..], verdict].concat());
         }
         false
     }
 
     fn is_up_to_date(&mut self, entry: &EntryRef<'_>, target: &Target) -> Result<bool, Fatal> {
-        let (Some(dir), Some(have)) = (&target.dir, &target.stat) else { return Ok(false) };
+        let (Some(dir), Some(have)) = (&target.dir, &target.stat) else {
+            return Ok(false);
+        };
         if self.policy.quick_check != QuickCheck::Checksum {
             return Ok(decide::quick_check(&self.policy, entry, have));
         }
         if have.size != entry.len() {
             return Ok(false);
         }
-        let Some(digest) = entry.digest() else { return Ok(false) };
+        let Some(digest) = entry.digest() else {
+            return Ok(false);
+        };
         match self.digest_of(dir, &target.name) {
             Ok(own) => Ok(own == digest),
             Err(_) => Ok(false),
@@ -128,8 +134,13 @@ impl Receiver {
     /// With `-vv` and no itemised output the server itself names what needed no transfer.
     pub(super) fn say_up_to_date(&mut self, entry: &EntryRef<'_>, flags: ItemFlags) {
         if self.policy.info.name_unchanged {
-            let word: &[u8] = if flags.is_significant() { b"" } else { b" is uptodate" };
-            self.out.raw_text(MessageKind::Info, [&path_of(entry)[..], word].concat());
+            let word: &[u8] = if flags.is_significant() {
+                b""
+            } else {
+                b" is uptodate"
+            };
+            self.out
+                .raw_text(MessageKind::Info, [&path_of(entry)[..], word].concat());
         }
     }
 
@@ -150,7 +161,11 @@ impl Receiver {
             flags |= ItemFlags::REPORT_CHANGE;
         }
         let flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, flags);
-        let item = ItemHead { flags, basis_type: None, xname: None };
+        let item = ItemHead {
+            flags,
+            basis_type: None,
+            xname: None,
+        };
         let exchanges = self.exchanges_xattrs(&item);
         if exchanges {
             self.asked_for(entry, &extra.missing);
@@ -166,11 +181,18 @@ impl Receiver {
         let mut bytes = Vec::with_capacity(16);
         head.encode(&mut bytes);
         self.out.put(&bytes);
-        self.await_reply(Awaited::file(ndx, item, extra.missing, head, if basis.is_some() {
-            Basis::Destination
-        } else {
-            Basis::None
-        }, is_redo));
+        self.await_reply(Awaited::file(
+            ndx,
+            item,
+            extra.missing,
+            head,
+            if basis.is_some() {
+                Basis::Destination
+            } else {
+                Basis::None
+            },
+            is_redo,
+        ));
         if let Some((file, len)) = basis {
             self.summing = Some(Summing {
                 file,
@@ -201,8 +223,14 @@ impl Receiver {
             .and_then(|file| file.metadata().map(|metadata| (file, metadata.len())));
         match opened {
             Ok((file, len)) => {
-                let head = self.negotiated.sum_head(len, self.policy.block_len, is_redo);
-                if head.is_empty() { (None, head) } else { (Some((file, len)), head) }
+                let head = self
+                    .negotiated
+                    .sum_head(len, self.policy.block_len, is_redo);
+                if head.is_empty() {
+                    (None, head)
+                } else {
+                    (Some((file, len)), head)
+                }
             }
             Err(error) => {
                 let mut line = b"rsync: [generator] failed to open \"".to_vec();
@@ -217,14 +245,19 @@ impl Receiver {
 
     /// Sums a little more of the basis at hand.
     pub(super) fn sum_more(&mut self) -> Result<(), Fatal> {
-        let Some(mut summing) = self.summing.take() else { return Ok(()) };
+        let Some(mut summing) = self.summing.take() else {
+            return Ok(());
+        };
         self.buffer.resize(SUM_STEP, 0);
         let want = SUM_STEP.min((summing.len - summing.at) as usize);
         // A basis that shrinks or cannot be read gives sums of zeros: they match nothing, and
         // the number of blocks that was announced is kept.
         let mut read = 0;
         while read < want {
-            match summing.file.read_at(&mut self.buffer[read..want], summing.at + read as u64) {
+            match summing
+                .file
+                .read_at(&mut self.buffer[read..want], summing.at + read as u64)
+            {
                 Ok(0) | Err(_) => break,
                 Ok(n) => read += n,
             }
@@ -247,10 +280,15 @@ impl Receiver {
     pub(super) fn request_again(&mut self, ndx: u32, entry: &EntryRef<'_>) -> Result<(), Fatal> {
         let target = match self.target(entry) {
             Ok(target) => target,
-            Err(error) => return self.entry_failed("recv_generator: failed to stat", entry, &error),
+            Err(error) => {
+                return self.entry_failed("recv_generator: failed to stat", entry, &error);
+            }
         };
         let target = match &target.stat {
-            Some(have) if have.kind != Kind::File => Target { stat: None, ..target },
+            Some(have) if have.kind != Kind::File => Target {
+                stat: None,
+                ..target
+            },
             _ => target,
         };
         self.totals.redone += 1;

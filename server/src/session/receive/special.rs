@@ -47,12 +47,15 @@ impl Receiver {
         entry: &EntryRef<'_>,
         target: Target,
     ) -> Result<(), Fatal> {
-        let is_device =
-            matches!(entry.kind(), FileKind::CharDevice | FileKind::BlockDevice);
+        let is_device = matches!(entry.kind(), FileKind::CharDevice | FileKind::BlockDevice);
         let is_same = target.stat.is_some_and(|have| {
             kind_of(entry.kind()) == Some(have.kind) && (!is_device || have.rdev == entry.rdev())
         });
-        let what = if is_device { "device file" } else { "special file" };
+        let what = if is_device {
+            "device file"
+        } else {
+            "special file"
+        };
         self.visit_made(ndx, entry, target, is_same, what)
     }
 
@@ -106,7 +109,11 @@ impl Receiver {
             wanted.without_xattrs();
         }
         let attributes = wanted.attributes();
-        let replace = if target.stat.is_some() { Replace::Yes } else { Replace::No };
+        let replace = if target.stat.is_some() {
+            Replace::Yes
+        } else {
+            Replace::No
+        };
         let (action, made) = match &target.dir {
             None => ("create", Err(std::io::ErrorKind::NotFound.into())),
             Some(dir) if entry.kind() == FileKind::Symlink => (

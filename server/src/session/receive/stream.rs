@@ -134,7 +134,11 @@ impl Receiver {
             }
             Expect::DelStats(left) => {
                 reader.varint()?;
-                self.expect = if left > 1 { Expect::DelStats(left - 1) } else { Expect::Ndx };
+                self.expect = if left > 1 {
+                    Expect::DelStats(left - 1)
+                } else {
+                    Expect::Ndx
+                };
             }
             Expect::ItemHead(ndx) => {
                 let item = self.decode_item_head(ndx, reader)?;

@@ -25,7 +25,13 @@ impl Deleted {
 
     /// In the order of the wire: files, directories, symlinks, devices, specials.
     pub(super) fn counts(&self) -> [u64; 5] {
-        [self.files, self.directories, self.symlinks, self.devices, self.specials]
+        [
+            self.files,
+            self.directories,
+            self.symlinks,
+            self.devices,
+            self.specials,
+        ]
     }
 
     pub(super) fn total(&self) -> u64 {

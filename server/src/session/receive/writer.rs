@@ -79,7 +79,9 @@ impl FileWriter {
                 continue;
             }
             let data = run(&bytes[done..], false);
-            self.staged.file().write_all_at(&bytes[done..done + data], at + done as u64)?;
+            self.staged
+                .file()
+                .write_all_at(&bytes[done..done + data], at + done as u64)?;
             self.ends_in_hole = false;
             done += data;
         }
