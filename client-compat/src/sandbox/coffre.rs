@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Daemon, Keys, base_below, with_free_port};
+use super::{Daemon, Keys, Port, base_below};
 use crate::run::tool;
 
 /// The one tenant of a throw-away server.
@@ -17,7 +17,7 @@ pub const TENANT: &str = "compat";
 #[derive(Debug)]
 pub struct Coffre {
     daemon: Daemon,
-    port: u16,
+    port: Port,
     dir: PathBuf,
     binary: PathBuf,
     storage: PathBuf,
@@ -38,38 +38,38 @@ impl Coffre {
         fs::create_dir_all(&base)?;
         fs::create_dir_all(dir)?;
         let log = dir.join("log");
-        with_free_port(|port| {
-            let config = dir.join("tenants.toml");
-            fs::write(&config, tenants_toml(storage, keys, port)?)?;
-            let child = Command::new("setpriv")
-                .args(["--pdeathsig", "KILL"])
-                .arg(binary)
-                .args(["serve", "--config"])
-                .arg(&config)
-                .current_dir("/")
-                .stdin(Stdio::null())
-                .stdout(File::create(&log)?)
-                .stderr(File::options().append(true).open(&log)?)
-                .process_group(0)
-                .spawn()
-                .with_context(|| format!("start {}", binary.display()))?;
-            let mut daemon = Daemon { child };
-            daemon.wait_for_port(port, &log)?;
-            Ok(Self {
-                daemon,
-                port,
-                dir: dir.to_path_buf(),
-                binary: binary.to_path_buf(),
-                storage: storage.to_path_buf(),
-                base: base.clone(),
-                log: log.clone(),
-            })
+        let port = Port::reserve()?;
+        let config = dir.join("tenants.toml");
+        fs::write(&config, tenants_toml(storage, keys, port.number)?)?;
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(binary)
+            .args(["serve", "--config"])
+            .arg(&config)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(File::create(&log)?)
+            .stderr(File::options().append(true).open(&log)?)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("start {}", binary.display()))?;
+        let mut daemon = Daemon { child };
+        daemon
+            .wait_for_port(port.number, &log)
+            .context("start coffre")?;
+        Ok(Self {
+            daemon,
+            port,
+            dir: dir.to_path_buf(),
+            binary: binary.to_path_buf(),
+            storage: storage.to_path_buf(),
+            base,
+            log,
         })
-        .context("start coffre")
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number
     }
 
     /// What [`super::BASE`] is in the tenant's live tree.

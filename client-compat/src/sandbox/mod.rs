@@ -6,12 +6,13 @@ mod coffre;
 mod keys;
 mod stock;
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
@@ -121,22 +122,41 @@ impl Drop for Daemon {
     }
 }
 
-/// A port that nobody used a moment ago.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
-    Ok(listener.local_addr()?.port())
+/// A port of ours: other processes that run scenarios leave it alone while this value lives.
+///
+/// Taking any free port is not enough: two servers that start at the same time may choose the same
+/// one, and then each client finds whoever came first.
+#[derive(Debug)]
+struct Port {
+    number: u16,
+    /// Locked.
+    _lock: File,
 }
 
-/// Tries again with another port, for the case that somebody took it in between.
-fn with_free_port<T>(mut start: impl FnMut(u16) -> Result<T>) -> Result<T> {
-    let mut attempts = 3;
-    loop {
-        attempts -= 1;
-        match start(free_port()?) {
-            Ok(started) => return Ok(started),
-            Err(error) if attempts == 0 => return Err(error),
-            Err(_) => {}
+/// Below the ports that the kernel gives to outgoing connections.
+const PORTS: Range<u16> = 20_000..30_000;
+
+impl Port {
+    fn reserve() -> Result<Self> {
+        let locks = std::env::temp_dir().join("coffre-compat-ports");
+        fs::create_dir_all(&locks).with_context(|| format!("make {}", locks.display()))?;
+        // Start somewhere else in each process and each time.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let start = now.subsec_nanos() ^ std::process::id().rotate_left(16);
+        let span = u32::from(PORTS.end - PORTS.start);
+        for step in 0..span {
+            let offset = start.wrapping_add(step) % span;
+            let number = PORTS.start + u16::try_from(offset)?;
+            let lock = File::create(locks.join(number.to_string()))?;
+            let is_free = || TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok();
+            if lock.try_lock().is_ok() && is_free() {
+                return Ok(Self {
+                    number,
+                    _lock: lock,
+                });
+            }
         }
+        bail!("no port is free between {} and {}", PORTS.start, PORTS.end)
     }
 }
 

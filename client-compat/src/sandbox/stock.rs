@@ -14,14 +14,14 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::{BASE, Daemon, Keys, with_free_port};
+use super::{BASE, Daemon, Keys, Port};
 use crate::clients::Clients;
 
 /// A running sshd.
 #[derive(Debug)]
 pub struct Stock {
     daemon: Daemon,
-    port: u16,
+    port: Port,
     base: PathBuf,
     log: PathBuf,
 }
@@ -64,39 +64,39 @@ impl Stock {
         )?;
         let log = dir.join("log");
 
-        with_free_port(|port| {
-            let config = dir.join("sshd_config");
-            fs::write(&config, sshd_config(dir, keys, port, &bin)?)?;
-            let mut command = Command::new("setpriv");
-            command
-                .args(["--pdeathsig", "KILL", "unshare"])
-                .args(["--mount", "--pid", "--fork", "--kill-child"])
-                .args(["--propagation", "private", "--mount-proc"])
-                .args(["/bin/sh", "-c", START, "sh"])
-                .arg(&base)
-                .arg(&overlays)
-                .arg(sshd)
-                .arg(&config)
-                .current_dir("/")
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(File::create(&log)?)
-                .process_group(0);
-            let child = command.spawn().context("start unshare and sshd")?;
-            let mut daemon = Daemon { child };
-            daemon.wait_for_port(port, &log)?;
-            Ok(Self {
-                daemon,
-                port,
-                base: base.clone(),
-                log: log.clone(),
-            })
+        let port = Port::reserve()?;
+        let config = dir.join("sshd_config");
+        fs::write(&config, sshd_config(dir, keys, port.number, &bin)?)?;
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "unshare"])
+            .args(["--mount", "--pid", "--fork", "--kill-child"])
+            .args(["--propagation", "private", "--mount-proc"])
+            .args(["/bin/sh", "-c", START, "sh"])
+            .arg(&base)
+            .arg(&overlays)
+            .arg(sshd)
+            .arg(&config)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log)?)
+            .process_group(0);
+        let child = command.spawn().context("start unshare and sshd")?;
+        let mut daemon = Daemon { child };
+        daemon
+            .wait_for_port(port.number, &log)
+            .context("start a stock server")?;
+        Ok(Self {
+            daemon,
+            port,
+            base,
+            log,
         })
-        .context("start a stock server")
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number
     }
 
     /// What [`BASE`] is on this server.

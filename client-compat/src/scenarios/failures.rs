@@ -59,7 +59,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "a server program that is not there",
         )
         .source(ordinary)
-        .run("-ai --rsync-path=/no/such/rsync src/ :dst/")
+        .run("-ai --rsync-path=no-such-program src/ :dst/")
         .exits(127)
         .compares(Compare {
             // A shell has its own words, and coffre has no shell.

@@ -14,12 +14,12 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, Mode, OFlags, SeekFrom, copy_file_range, fstat, ftruncate, ioctl_ficlone, makedev,
-    mknodat, readlinkat, seek, statat, symlinkat,
+    AtFlags, Mode, OFlags, SeekFrom, Timespec, Timestamps, copy_file_range, fstat, ftruncate,
+    ioctl_ficlone, makedev, mknodat, readlinkat, seek, statat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -31,7 +31,7 @@ use super::links::{LinkIndex, LiveName};
 use super::path::TenantPath;
 use super::root::{Shared, lacks, note_lack};
 use super::staged::{Staged, StagedName};
-use super::stat::{Kind, Stat};
+use super::stat::{FileTime, Kind, Stat};
 use super::xattr::{copy_all, forget_server_xattrs};
 
 /// What [`Dir::update`] did.
@@ -252,9 +252,13 @@ impl Dir {
         // One directory at a time: a group can have more names than there are descriptors.
         for other in &names.others {
             let dir = self.open_named(other)?;
+            let kept = KeptTimes::of(dir.fd());
             copy.link()?.place_locked(&dir, &other.name)?;
+            kept.restore();
         }
+        let kept = KeptTimes::of(self.fd());
         copy.place_locked(self, name)?;
+        kept.restore();
         if let Some(index) = &mut *links {
             index.forget(old.ino);
             if !names.others.is_empty() {
@@ -316,6 +320,37 @@ fn is_gone(error: &io::Error) -> bool {
             error.kind(),
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
         )
+}
+
+/// The times of a directory whose entry is replaced by one that differs in attributes only: for
+/// the client nothing happened to the directory.
+struct KeptTimes<'a> {
+    fd: BorrowedFd<'a>,
+    times: Option<Timestamps>,
+}
+
+impl<'a> KeptTimes<'a> {
+    fn of(fd: BorrowedFd<'a>) -> Self {
+        let times = fstat(fd).ok().map(|stat| {
+            let stat = Stat::from(stat);
+            let time = |time: FileTime| Timespec {
+                tv_sec: time.secs,
+                tv_nsec: time.nanos.into(),
+            };
+            Timestamps {
+                last_access: time(stat.atime),
+                last_modification: time(stat.mtime),
+            }
+        });
+        Self { fd, times }
+    }
+
+    /// Where this fails the directory has the present time, which the next push puts right.
+    fn restore(self) {
+        if let Some(times) = &self.times {
+            let _ = utimensat(self.fd, c".", times, AtFlags::empty());
+        }
+    }
 }
 
 /// Copies content and every attribute of a file to one that is staged.

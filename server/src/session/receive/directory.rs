@@ -41,11 +41,11 @@ impl Receiver {
         if !was_made && !self.passes_existence(entry, known.as_ref()) {
             return Ok(());
         }
-        if target.stat.is_some_and(|have| have.kind != Kind::Dir) {
-            if !self.make_way(entry, &mut target, "directory")? {
-                self.skip_contents(entry);
-                return Ok(());
-            }
+        if target.stat.is_some_and(|have| have.kind != Kind::Dir)
+            && !self.make_way(entry, &mut target, "directory")?
+        {
+            self.skip_contents(entry);
+            return Ok(());
         }
         let is_missing = target.stat.is_none();
         if is_missing && !was_made {
