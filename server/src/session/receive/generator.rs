@@ -17,6 +17,7 @@ use coffre_protocol::ndx::Ndx;
 use super::decide;
 use super::directory::directory_path;
 use super::phases::Stage;
+use super::policy::QuickCheck;
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{AclKind, Dir, Kind, Stat};
 
@@ -424,7 +425,11 @@ impl Receiver {
             }
         };
         let flags = decide::report(&self.policy, entry, Some(have), &extra, base);
-        if !self.policy.dry_run && !extra.waits {
+        // Stock compares no times with `--checksum`, and writes them to the nanosecond.
+        let times_to_write = self.policy.quick_check == QuickCheck::Checksum
+            && (have.mtime.secs, have.mtime.nanos) != entry.mtime();
+        let changes = flags.is_significant() || times_to_write;
+        if changes && !self.policy.dry_run && !extra.waits {
             self.set_attributes(entry, dir, &target.name, have, &HashMap::new())?;
         }
         self.note(ndx, entry, flags, None, &extra.missing)?;
