@@ -45,6 +45,15 @@ pub enum AclChange<'a> {
     Set(&'a PosixAcl),
 }
 
+/// What an entry has besides its stat.
+#[derive(Debug, Clone, Default)]
+pub struct Extended {
+    /// `None`: the mode says it all.
+    pub access_acl: Option<PosixAcl>,
+    pub default_acl: Option<PosixAcl>,
+    pub xattrs: XattrSet,
+}
+
 /// An attribute that could not be set.
 #[derive(Debug)]
 pub struct AttributeError {
@@ -126,6 +135,32 @@ impl Keeping {
         });
         // A stored ACL may say no more than the mode; the kernel keeps none that does not.
         Ok(acl.filter(|acl| kind == AclKind::Default || !acl.is_minimal()))
+    }
+
+    /// ACLs and extended attributes at once. An entry that has none of them costs one system
+    /// call: the list of names tells.
+    pub(super) fn extended(
+        self,
+        source: &impl XattrSource,
+        stat: &Stat,
+        with_xattrs: bool,
+    ) -> io::Result<Extended> {
+        let names = source.xattr_names()?;
+        let acl = |kind| {
+            let name = self.acl_name(kind);
+            match names.iter().any(|have| have == name) {
+                true => self.acl(source, kind, stat),
+                false => Ok(None),
+            }
+        };
+        Ok(Extended {
+            access_acl: acl(AclKind::Access)?,
+            default_acl: acl(AclKind::Default)?,
+            xattrs: match with_xattrs {
+                true => self.view.read_named(source, &names)?,
+                false => XattrSet::new(),
+            },
+        })
     }
 
     fn acl_name(self, kind: AclKind) -> &'static [u8] {

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, OFlags, fstat, readlinkat, statat};
 use rustix::io::Errno;
 
 use super::acl::{AclKind, PosixAcl};
-use super::attributes::is_errno;
+use super::attributes::{Extended, is_errno};
 use super::escape::{Escape, check_name};
 use super::inode::{Inode, Named};
 use super::list::{DirEntry, list_directory};
@@ -198,6 +198,19 @@ impl Dir {
     /// The same of the directory itself.
     pub fn self_acl(&self, stat: &Stat, kind: AclKind) -> io::Result<Option<PosixAcl>> {
         self.shared.keeping.acl(&Inode::open(self.fd()), kind, stat)
+    }
+
+    /// ACLs, and extended attributes where they are wanted, in as few system calls as can be.
+    pub fn extended(&self, name: &[u8], stat: &Stat, with_xattrs: bool) -> io::Result<Extended> {
+        self.check(name)?;
+        let named = Named::new(self.fd(), name);
+        self.shared.keeping.extended(&named, stat, with_xattrs)
+    }
+
+    /// The same of the directory itself.
+    pub fn self_extended(&self, stat: &Stat, with_xattrs: bool) -> io::Result<Extended> {
+        let inode = Inode::open(self.fd());
+        self.shared.keeping.extended(&inode, stat, with_xattrs)
     }
 
     /// Writes what was changed in this directory, its names included, to disk.

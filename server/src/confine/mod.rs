@@ -51,7 +51,7 @@ mod xattr;
 mod tests;
 
 pub use acl::{AclKind, PosixAcl};
-pub use attributes::{AclChange, Attribute, AttributeError, Attributes};
+pub use attributes::{AclChange, Attribute, AttributeError, Attributes, Extended};
 pub use create::Replace;
 pub use dir::Dir;
 pub use escape::Escape;

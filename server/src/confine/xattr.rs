@@ -100,10 +100,19 @@ impl XattrView {
 
     /// All attributes that a client sees.
     pub(super) fn read(self, source: &impl XattrSource) -> io::Result<XattrSet> {
+        self.read_named(source, &source.xattr_names()?)
+    }
+
+    /// The same, where all names are known already.
+    pub(super) fn read_named(
+        self,
+        source: &impl XattrSource,
+        names: &[Vec<u8>],
+    ) -> io::Result<XattrSet> {
         let mut set = XattrSet::new();
-        for kept in source.xattr_names()? {
-            if let Some(shown) = self.shown(&kept)
-                && let Some(value) = source.xattr(&kept)?
+        for kept in names {
+            if let Some(shown) = self.shown(kept)
+                && let Some(value) = source.xattr(kept)?
             {
                 set.insert(shown.to_vec(), value);
             }

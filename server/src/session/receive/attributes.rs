@@ -22,7 +22,7 @@ use super::policy::{Policy, QuickCheck};
 use super::stream::UnitError;
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{
-    AclChange, AclKind, Attributes, Dir, FileTime, PosixAcl, Stat, TenantPath, XattrSet,
+    AclChange, AclKind, Attributes, Dir, Extended, FileTime, PosixAcl, Stat, TenantPath, XattrSet,
 };
 
 /// Values kept in memory for later entries with the same set, in all; what is beyond is read from
@@ -120,18 +120,23 @@ impl Receiver {
     /// What of ACL and xattrs differs from what stands at the target.
     pub(super) fn extra(&self, entry: &EntryRef<'_>, target: &Target) -> io::Result<Extra> {
         let mut extra = Extra::default();
+        let acls = self.policy.acls && entry.kind() != FileKind::Symlink;
         let found = target.dir.as_ref().zip(target.stat.as_ref());
-        if self.policy.acls
-            && entry.kind() != FileKind::Symlink
-            && let Some((dir, have)) = found
-        {
-            extra.acl = self.acl_differs(entry, dir, &target.name, have)?;
+        let local = match found {
+            Some((dir, have)) if acls || self.policy.xattrs => {
+                if target.name == b"." {
+                    dir.self_extended(have, self.policy.xattrs)?
+                } else {
+                    dir.extended(&target.name, have, self.policy.xattrs)?
+                }
+            }
+            _ => Extended::default(),
+        };
+        if acls && found.is_some() {
+            extra.acl = self.acl_differs(entry, &local);
         }
         if self.policy.xattrs {
-            let local = match found {
-                Some((dir, _)) => self.local_xattrs(dir, &target.name)?,
-                None => XattrSet::new(),
-            };
+            let local = local.xattrs;
             extra.missing = self.missing_values(entry, &local);
             extra.waits = !extra.missing.is_empty();
             if entry
@@ -254,25 +259,10 @@ impl Receiver {
         Some(acl).filter(|acl| kind == AclKind::Default || !acl.is_minimal())
     }
 
-    fn acl_differs(
-        &self,
-        entry: &EntryRef<'_>,
-        dir: &Dir,
-        name: &[u8],
-        have: &Stat,
-    ) -> io::Result<bool> {
-        let read = |kind| {
-            if name == b"." {
-                dir.self_acl(have, kind)
-            } else {
-                dir.acl(name, have, kind)
-            }
-        };
-        if read(AclKind::Access)? != self.acl_of(entry, AclKind::Access) {
-            return Ok(true);
-        }
-        Ok(entry.kind() == FileKind::Directory
-            && read(AclKind::Default)? != self.acl_of(entry, AclKind::Default))
+    fn acl_differs(&self, entry: &EntryRef<'_>, local: &Extended) -> bool {
+        local.access_acl != self.acl_of(entry, AclKind::Access)
+            || (entry.kind() == FileKind::Directory
+                && local.default_acl != self.acl_of(entry, AclKind::Default))
     }
 
     /// All that the entry is to have. `have`: what stands there already; `local` and `fetched`:
