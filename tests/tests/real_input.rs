@@ -79,7 +79,8 @@ fn a_real_tree_survives_pushes_and_snapshots() {
         match number % 50 {
             0 => source.append(name, b"appended\n").unwrap(),
             1 => source.file(name, &noise(number as u64, 10_000)).unwrap(),
-            2 => source.mode(name, 0o600).unwrap(),
+            // A mode that no file of a system has.
+            2 => source.mode(name, 0o604).unwrap(),
             3 => source.owner(name, 1_234, 5_678).unwrap(),
             4 => source.time(name, 1_000_000_000, 1).unwrap(),
             5 => source.xattr(name, "user.colour", b"blue").unwrap(),
@@ -126,20 +127,6 @@ fn a_real_tree_survives_pushes_and_snapshots() {
 }
 
 #[test]
-fn what_was_pushed_can_be_pulled_back() {
-    let Some(bed) = Bed::new().unwrap() else {
-        return;
-    };
-    let source = bed.source().unwrap();
-    coffre_client_compat::tree::nasty(&source).unwrap();
-    bed.push_well(PUSH).unwrap();
-    bed.push_well("-aHAX --numeric-ids server:/mnt/compat/dst/ back/")
-        .unwrap();
-    let back = bed.local().join("back");
-    assert_eq!(bed.differences(&source.path(""), &back).unwrap(), "");
-}
-
-#[test]
 fn a_snapshot_survives_everything_a_client_does_to_the_live_tree() {
     let Some(bed) = Bed::new().unwrap() else {
         return;
@@ -150,18 +137,12 @@ fn a_snapshot_survives_everything_a_client_does_to_the_live_tree() {
     let snapshot = bed.coffre.snapshot().unwrap();
     let before = describe(&snapshot, None).unwrap();
 
-    // In place and appended, every attribute, and then nothing left at all.
+    // Patched and appended, every attribute, and then nothing left at all.
     source.patch("sizes/1048576", 5, b"patched").unwrap();
     source.append("sizes/65536", b"appended").unwrap();
-    bed.push_well("-aHAX --inplace --no-whole-file src/ server:/mnt/compat/dst/")
+    bed.push_well("-aHAX --no-whole-file src/ server:/mnt/compat/dst/")
         .unwrap();
-    source.append("sizes/65536", b"appended").unwrap();
-    bed.push_well("-aHAX --append src/ server:/mnt/compat/dst/")
-        .unwrap();
-    source.append("sizes/65536", b"appended").unwrap();
-    bed.push_well("-aHAX --append-verify src/ server:/mnt/compat/dst/")
-        .unwrap();
-    bed.push_well("-a --chmod=u+rwx,g-rwx --chown=7:8 src/ server:/mnt/compat/dst/")
+    bed.push_well("-a --chmod=u+rwx,g-rwx src/ server:/mnt/compat/dst/")
         .unwrap();
     for name in [
         "sizes/700",

@@ -463,7 +463,7 @@ fn a_refusal_on_stderr_has_the_form_that_scripts_look_for() {
         Some("rsync: on remote machine: --foo: unknown option")
     );
     let last = lines.next().unwrap();
-    assert!(last.starts_with("rsync error: syntax or usage error (code 1) [server=coffre "));
+    assert!(last.starts_with("rsync error: syntax or usage error (code 1) at coffre [server="));
     assert_eq!(lines.next(), None);
 }
 
