@@ -86,6 +86,14 @@ impl Catalogue {
         })
     }
 
+    /// A push ended before it touched anything: as if it had not begun.
+    pub fn forget_push(&self, session: &str) -> Result<(), CatalogueError> {
+        self.write(|connection| {
+            connection.execute("DELETE FROM pushes WHERE session = ?1", [session])
+        })?;
+        Ok(())
+    }
+
     /// What is known of a tenant; all empty where nothing is.
     pub fn tenant_state(&self, tenant: &str) -> Result<TenantState, CatalogueError> {
         self.read(|connection| {

@@ -23,6 +23,10 @@ use crate::config::LandlockPolicy;
 use crate::confine::{Metadata, TenantRoot};
 use crate::tenant::NotAdmitted;
 
+/// Deleting goes down a tree by recursion; this is enough for the deepest there can be. Only what
+/// is used of it takes memory.
+const STACK: usize = 128 << 20;
+
 /// How long a session waits for a snapshot to be over.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -290,6 +294,7 @@ impl Session {
         let span = tracing::Span::current();
         let spawned = std::thread::Builder::new()
             .name(format!("push {}", self.id))
+            .stack_size(STACK)
             .spawn(move || span.in_scope(|| push.run()));
         let joined = spawned.map(std::thread::JoinHandle::join);
         match joined {
@@ -359,6 +364,9 @@ impl Session {
         record.error.clone_from(&outcome.error);
         let written = self.catalogue.record_session(record).and_then(|()| {
             if changes_disk {
+                if !outcome.touched && !outcome.ended_well {
+                    return self.catalogue.forget_push(&record.id);
+                }
                 let ended_well = outcome.ended_well;
                 self.catalogue
                     .mark_push_ended(&record.tenant, &record.id, ended, ended_well)?;

@@ -191,6 +191,11 @@ impl Pipe {
         !self.lock().input.is_empty()
     }
 
+    /// Whether the connection is gone; for work that takes long without looking at input.
+    pub fn is_disconnected(&self) -> bool {
+        self.lock().disconnected
+    }
+
     /// Queues output; never waits.
     pub fn send(&self, output: Output) {
         let mut state = self.lock();

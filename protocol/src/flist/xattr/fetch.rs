@@ -90,7 +90,10 @@ pub enum ReplyStep<'a> {
 /// Takes a reply apart (receiver). Values are not collected: they may be large.
 #[derive(Debug)]
 pub struct XattrReplyDecoder {
+    /// Still to come.
     wanted: VecDeque<u32>,
+    /// What may come besides.
+    allowed: Vec<u32>,
     previous: u32,
     /// Bytes of the current value that have not come yet.
     left: u32,
@@ -98,10 +101,13 @@ pub struct XattrReplyDecoder {
 }
 
 impl XattrReplyDecoder {
-    /// `wanted`: the numbers that were asked for.
-    pub fn new(wanted: &[u32], limits: &Limits) -> Self {
+    /// `wanted`: the numbers that were asked for. `allowed`: numbers that may be answered all the
+    /// same; a client sends what it was asked for with an entry that vanished when the next entry
+    /// with the same set comes.
+    pub fn new(wanted: &[u32], allowed: &[u32], limits: &Limits) -> Self {
         Self {
             wanted: wanted.iter().copied().collect(),
+            allowed: allowed.to_vec(),
             previous: 0,
             left: 0,
             limit: limits.xattr_value,
@@ -129,13 +135,16 @@ impl XattrReplyDecoder {
         } else {
             let num = next_num(self.previous, delta)?;
             let len = bounded(ahead.varint()?, self.limit, "an xattr has", "bytes")?;
-            if self.wanted.front() != Some(&num) {
+            let is_wanted = self.wanted.front() == Some(&num);
+            if !is_wanted && !self.allowed.contains(&num) {
                 return Err(ProtocolError::violation(format!(
                     "xattr {num} was answered but not requested"
                 ))
                 .into());
             }
-            self.wanted.pop_front();
+            if is_wanted {
+                self.wanted.pop_front();
+            }
             self.previous = num;
             self.left = len;
             ReplyStep::Value { num, len }
@@ -193,7 +202,7 @@ mod tests {
 
     /// The values of a reply, fed in pieces.
     fn values(wanted: &[u32], bytes: &[u8], step: usize) -> Result<Vec<(u32, Vec<u8>)>, String> {
-        let mut decoder = XattrReplyDecoder::new(wanted, &Limits::default());
+        let mut decoder = XattrReplyDecoder::new(wanted, &[], &Limits::default());
         let (mut at, mut shown) = (0, 0);
         let mut values: Vec<(u32, Vec<u8>)> = Vec::new();
         loop {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io;
 
 use coffre_protocol::flist::{
-    AclKind as WireAclKind, EntryRef, FileKind, IdKind, Limits, ReplyStep, Xattr,
+    AclKind as WireAclKind, EntryRef, FileKind, FileList, IdKind, Limits, ReplyStep, Xattr,
     XattrReplyDecoder, XattrValue,
 };
 use coffre_protocol::item::ItemHead;
@@ -55,6 +55,8 @@ pub(super) struct Wanted {
     mtime: Option<FileTime>,
     atime: Option<FileTime>,
     xattrs: Option<XattrSet>,
+    /// A value of an extended attribute has not come and is nowhere else.
+    lost_values: bool,
     access_acl: Option<Option<PosixAcl>>,
     default_acl: Option<Option<PosixAcl>>,
 }
@@ -203,7 +205,7 @@ impl Receiver {
         entry: &EntryRef<'_>,
         local: &XattrSet,
         fetched: &HashMap<u32, Vec<u8>>,
-    ) -> XattrSet {
+    ) -> Option<XattrSet> {
         let first = || {
             let path = self.exchange.asked.get(&entry.xattrs()?)?;
             let (dir, name) = self.place_of(path)?;
@@ -218,13 +220,13 @@ impl Receiver {
                     .get(&item.num)
                     .or_else(|| self.exchange.kept.get(md5))
                     .or_else(|| local.get(&item.name[..]).filter(fits))
-                    .or_else(|| first.as_ref()?.get(&item.name[..]))
+                    .or_else(|| first.as_ref()?.get(&item.name[..]).filter(fits))
                     .cloned()
             }
         };
         self.wire_set(entry)
             .into_iter()
-            .filter_map(|item| Some((item.name.to_vec(), value(item)?)))
+            .map(|item| Some((item.name.to_vec(), value(item)?)))
             .collect()
     }
 
@@ -284,7 +286,9 @@ impl Receiver {
             });
         let is_symlink = kind == FileKind::Symlink;
         let acls = policy.acls && !is_symlink;
+        let xattrs = policy.xattrs.then(|| self.whole_set(entry, local, fetched));
         Wanted {
+            lost_values: matches!(xattrs, Some(None)),
             uid: policy.owner.then(|| entry.uid()),
             gid: policy.group.then(|| entry.gid()),
             mode: (!is_symlink).then(|| decide::wanted_mode(policy, entry, have, self.umask)),
@@ -296,7 +300,7 @@ impl Receiver {
                 .atime()
                 .filter(|_| policy.atimes && kind != FileKind::Directory)
                 .map(|secs| FileTime { secs, nanos: 0 }),
-            xattrs: policy.xattrs.then(|| self.whole_set(entry, local, fetched)),
+            xattrs: xattrs.flatten(),
             access_acl: acls.then(|| self.acl_of(entry, AclKind::Access)),
             default_acl: (acls && kind == FileKind::Directory)
                 .then(|| self.acl_of(entry, AclKind::Default)),
@@ -312,6 +316,7 @@ impl Receiver {
         have: &Stat,
         fetched: &HashMap<u32, Vec<u8>>,
     ) -> Result<(), Fatal> {
+        let mut lost = None;
         let result = self.local_xattrs_if_kept(dir, name).and_then(|local| {
             let mut wanted = self.wanted(entry, Some(have), &local, fetched);
             if self.policy.quick_check == QuickCheck::Checksum && entry.kind() == FileKind::Regular
@@ -319,9 +324,26 @@ impl Receiver {
                 // Stock compares no times then, and writes the list's to the nanosecond.
                 wanted.set_time(&self.policy, entry);
             }
-            update(dir, name, have, &wanted)
+            let result = update(dir, name, have, &wanted);
+            lost = Some(wanted);
+            result
         });
+        if let Some(wanted) = &lost {
+            self.tell_lost_values(entry, wanted);
+        }
         self.report_attributes(entry, result)
+    }
+
+    /// Says that extended attributes were left as they are.
+    pub(super) fn tell_lost_values(&mut self, entry: &EntryRef<'_>, wanted: &Wanted) {
+        if wanted.lost_values {
+            let lost = std::io::Error::other("the client did not send a value");
+            self.file_error(
+                "failed to set extended attributes on",
+                &path_of(entry),
+                &lost,
+            );
+        }
     }
 
     pub(super) fn local_xattrs_if_kept(&self, dir: &Dir, name: &[u8]) -> io::Result<XattrSet> {
@@ -353,9 +375,32 @@ impl Receiver {
         Some((dir, path.file_name()?.to_vec()))
     }
 
-    pub(super) fn begin_xattr_reply(&mut self, wanted: &[u32]) {
+    /// Numbers of the values of an entry's set that do not travel in the list. A client may send
+    /// any of them: what it was asked for with an entry that then vanished comes with the next.
+    pub(super) fn abbreviated(&self, list: &FileList, ndx: u32) -> Vec<u32> {
+        let owner = (ndx < list.start())
+            .then(|| self.flists.owner_of(list))
+            .flatten();
+        let entry = match &owner {
+            Some((home, slot)) => home.slot(*slot),
+            None => list.entry(ndx),
+        };
+        let set = entry
+            .and_then(|entry| entry.xattrs())
+            .and_then(|index| self.decoder.xattr_cache().set(index));
+        set.map_or_else(Vec::new, |set| {
+            let abbreviated = |item: &&Xattr| matches!(item.value, XattrValue::Abbreviated { .. });
+            set.items
+                .iter()
+                .filter(abbreviated)
+                .map(|item| item.num)
+                .collect()
+        })
+    }
+
+    pub(super) fn begin_xattr_reply(&mut self, wanted: &[u32], allowed: &[u32]) {
         self.exchange.reply = Some(Reply {
-            decoder: XattrReplyDecoder::new(wanted, &self.exchange.limits),
+            decoder: XattrReplyDecoder::new(wanted, allowed, &self.exchange.limits),
             values: HashMap::new(),
             current: 0,
         });

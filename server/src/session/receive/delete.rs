@@ -43,8 +43,7 @@ impl Receiver {
                 return Ok(());
             }
         };
-        self.enter_filters(directory)?;
-        if self.stops_deleting() {
+        if !self.enter_filters(directory)? || self.stops_deleting() {
             return Ok(());
         }
         self.delete_extraneous(list, directory, &dir)
@@ -207,6 +206,9 @@ impl Receiver {
             }
             self.touched(split(path).0);
         }
+        if self.pipe.is_disconnected() {
+            return Err(Fatal::Disconnected);
+        }
         self.totals.deleted.count(item.kind);
         self.say_deleted(path, item.kind == Kind::Dir);
         self.stay_alive();
@@ -251,7 +253,9 @@ impl Receiver {
                 return Ok(false);
             }
         };
-        self.enter_filters(path)?;
+        if !self.enter_filters(path)? {
+            return Ok(false);
+        }
         let scanned = self.scan(&dir, path, true, |_| true);
         let mut is_empty = true;
         let result: Result<(), Fatal> = match scanned {
@@ -351,17 +355,18 @@ impl Receiver {
         }
     }
 
-    fn enter_filters(&mut self, path: &[u8]) -> Result<(), Fatal> {
+    /// Whether all rules for a directory are known; if not, nothing in it may be deleted.
+    fn enter_filters(&mut self, path: &[u8]) -> Result<bool, Fatal> {
         let Some(destination) = &self.destination else {
-            return Ok(());
+            return Ok(true);
         };
         match self.protection.enter(path, &self.root, &destination.dir) {
-            Ok(entered) => Ok(entered?),
+            Ok(entered) => entered.map(|()| true).map_err(Fatal::from),
             Err(error) => {
                 // What cannot be read may have protected something: nothing is deleted then.
                 self.file_error("failed to open exclude file in", path, &error);
                 self.io_error |= 1;
-                Ok(())
+                Ok(false)
             }
         }
     }

@@ -69,7 +69,7 @@ impl Receiver {
         Ok(())
     }
 
-    fn directory_target(&mut self, entry: &EntryRef<'_>) -> io::Result<Target> {
+    pub(super) fn directory_target(&mut self, entry: &EntryRef<'_>) -> io::Result<Target> {
         if !entry.is_root() {
             return self.target(entry);
         }

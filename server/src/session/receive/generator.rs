@@ -218,8 +218,21 @@ impl Receiver {
         Ok(())
     }
 
-    /// Decides about one entry.
+    /// Decides about one entry; whatever was decided, nobody waits in vain for it.
     fn visit(&mut self, list: &Arc<FileList>, ndx: u32, entry: &EntryRef<'_>) -> Result<(), Fatal> {
+        self.visit_one(list, ndx, entry)?;
+        if self.links.is_stranded(ndx, entry) {
+            self.leader_failed(ndx)?;
+        }
+        Ok(())
+    }
+
+    fn visit_one(
+        &mut self,
+        list: &Arc<FileList>,
+        ndx: u32,
+        entry: &EntryRef<'_>,
+    ) -> Result<(), Fatal> {
         let kind = entry.kind();
         if self.is_below_failed(entry) {
             if kind == FileKind::Directory {

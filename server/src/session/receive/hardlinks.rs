@@ -18,6 +18,7 @@ use coffre_protocol::item::ItemFlags;
 
 use super::decide;
 use super::generator::{Job, Target};
+use super::phases::Stage;
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{Kind, Replace};
 
@@ -66,6 +67,16 @@ impl Links {
             }
             _ => false,
         }
+    }
+
+    /// Whether members wait for this one, which has been visited and leads nobody.
+    pub(super) fn is_stranded(&self, ndx: u32, entry: &EntryRef<'_>) -> bool {
+        let group = entry
+            .hard_link_group()
+            .and_then(|group| self.groups.get(&group));
+        group.is_some_and(|group| {
+            group.state == State::Unstarted && group.last == ndx && !group.waiting.is_empty()
+        })
     }
 
     /// A member was requested: it is the leader.
@@ -152,7 +163,20 @@ impl Receiver {
             if let Some(last) = waiting.last() {
                 group.last = *last;
             }
-            self.jobs.extend(waiting.into_iter().map(Job::Revisit));
+            if self.stage < Stage::Settling {
+                self.jobs.extend(waiting.into_iter().map(Job::Revisit));
+                return Ok(());
+            }
+            // Too late to ask for anything.
+            for member in waiting {
+                let place = self.list_of(member)?;
+                let list = Arc::clone(&self.lists[place].list);
+                if let Some(entry) = list.entry(member) {
+                    let gone = std::io::ErrorKind::NotFound.into();
+                    self.file_error("link", &path_of(&entry), &gone);
+                }
+                self.closed(member)?;
+            }
         }
         Ok(())
     }
@@ -187,6 +211,9 @@ impl Receiver {
             };
             let flags = decide::report(&self.policy, entry, Some(have), &extra, base);
             self.note(ndx, entry, flags, Some(b""), &extra.missing)?;
+            if self.policy.reports_up_to_date {
+                self.successes.push(ndx);
+            }
             self.say_up_to_date(entry, flags);
             return Ok(());
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use coffre_protocol::checksum::FileSummer;
 use coffre_protocol::delta::Token;
-use coffre_protocol::flist::{EntryRef, FileList};
+use coffre_protocol::flist::{EntryRef, FileKind, FileList};
 use coffre_protocol::item::{ItemFlags, ItemHead};
 use coffre_protocol::mux::MessageKind;
 use coffre_protocol::sum::SumHead;
@@ -37,6 +37,8 @@ pub(super) struct Awaited {
     item: ItemHead,
     /// Numbers of the xattr values asked for.
     missing: Vec<u32>,
+    /// Marks that had been sent before it was asked for.
+    after_marks: u32,
     kind: AwaitedKind,
 }
 
@@ -59,6 +61,7 @@ impl Awaited {
             ndx,
             item,
             missing: Vec::new(),
+            after_marks: 0,
             kind: AwaitedKind::DryRun,
         }
     }
@@ -75,6 +78,7 @@ impl Awaited {
             ndx,
             item,
             missing,
+            after_marks: 0,
             kind: AwaitedKind::File {
                 head,
                 basis,
@@ -113,7 +117,8 @@ pub(super) struct Incoming {
 }
 
 impl Receiver {
-    pub(super) fn await_reply(&mut self, awaited: Awaited) {
+    pub(super) fn await_reply(&mut self, mut awaited: Awaited) {
+        awaited.after_marks = self.marks.sent;
         self.outstanding.queue.push_back(awaited);
     }
 
@@ -125,10 +130,12 @@ impl Receiver {
     ) -> Result<(), Fatal> {
         self.opened(ndx)?;
         let (missing, kind) = (missing.to_vec(), AwaitedKind::Note);
+        let after_marks = self.marks.sent;
         self.outstanding.queue.push_back(Awaited {
             ndx,
             item,
             missing,
+            after_marks,
             kind,
         });
         Ok(())
@@ -136,13 +143,9 @@ impl Receiver {
 
     /// The client will not send this file.
     pub(super) fn no_send(&mut self, ndx: u32) -> Result<(), Fatal> {
-        if self
-            .outstanding
-            .queue
-            .iter()
-            .any(|awaited| awaited.ndx == ndx)
-        {
-            self.outstanding.not_sent.insert(ndx);
+        let Outstanding { queue, not_sent } = &mut self.outstanding;
+        if !not_sent.contains(&ndx) && queue.iter().any(|awaited| awaited.ndx == ndx) {
+            not_sent.insert(ndx);
         }
         self.skip_not_sent()
     }
@@ -167,10 +170,15 @@ impl Receiver {
 
     /// A phase is over: what was asked in it and has not come will not come.
     pub(super) fn fail_unanswered(&mut self) -> Result<(), Fatal> {
-        while let Some(awaited) = self.outstanding.queue.pop_front() {
+        let answered = self.marks.answered;
+        while let Some(awaited) = self
+            .outstanding
+            .queue
+            .pop_front_if(|awaited| awaited.after_marks < answered)
+        {
+            self.outstanding.not_sent.remove(&awaited.ndx);
             self.unanswered(awaited.ndx)?;
         }
-        self.outstanding.not_sent.clear();
         Ok(())
     }
 
@@ -224,6 +232,7 @@ impl Receiver {
         let list = Arc::clone(&self.lists[place].list);
         let summer = self.negotiated.file_summer();
         let missing = awaited.missing.clone();
+        let allowed = self.abbreviated(&list, ndx);
         self.incoming = Some(Incoming {
             awaited,
             list,
@@ -235,7 +244,7 @@ impl Receiver {
             summer,
         });
         if has_values {
-            self.begin_xattr_reply(&missing);
+            self.begin_xattr_reply(&missing, &allowed);
             self.expect = Expect::XattrReply;
             return Ok(());
         }
@@ -305,7 +314,12 @@ impl Receiver {
             None => list.entry(ndx),
         };
         let Some(entry) = entry else { return Ok(()) };
-        let target = match self.target(&entry) {
+        let found = if entry.kind() == FileKind::Directory {
+            self.directory_target(&entry)
+        } else {
+            self.target(&entry)
+        };
+        let target = match found {
             Ok(target) => target,
             Err(error) => return self.entry_failed("failed to stat", &entry, &error),
         };
@@ -501,7 +515,8 @@ impl Receiver {
             Some(writer) if is_whole => {
                 if self.publish(&entry, writer, &values)? {
                     self.totals.transferred += 1;
-                    self.totals.transferred_size += entry.len();
+                    self.totals.transferred_size =
+                        self.totals.transferred_size.saturating_add(entry.len());
                     if self.policy.reports_success {
                         self.successes.push(ndx);
                     }
@@ -553,11 +568,16 @@ impl Receiver {
         let have = target.stat.filter(|have| have.kind == Kind::File);
         let local = match have.map(|_| self.local_xattrs_if_kept(dir, &target.name)) {
             Some(Ok(local)) => local,
-            None | Some(Err(_)) => XattrSet::new(),
+            None => XattrSet::new(),
+            Some(Err(error)) => {
+                self.entry_failed("failed to read attributes of", entry, &error)?;
+                XattrSet::new()
+            }
         };
         let mut wanted = self.wanted(entry, have.as_ref(), &local, values);
         // A new inode has none of the old one's times.
         wanted.set_time(&self.policy, entry);
+        self.tell_lost_values(entry, &wanted);
         let result = staged.apply(&wanted.attributes());
         self.report_attributes(entry, result)?;
         if self.policy.fsync

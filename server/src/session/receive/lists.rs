@@ -90,7 +90,7 @@ impl Receiver {
         self.totals.entries += u64::from(list.len());
         for (_, entry) in list.iter() {
             if entry.kind() == FileKind::Regular {
-                self.totals.size += entry.len();
+                self.totals.size = self.totals.size.saturating_add(entry.len());
             }
         }
     }

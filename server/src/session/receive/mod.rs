@@ -126,6 +126,8 @@ pub(crate) struct Outcome {
     /// The goodbye was said and everything is on disk, without an error that makes the tree less
     /// than what the client wanted.
     pub(crate) ended_well: bool,
+    /// The tenant's tree may have been changed.
+    pub(crate) touched: bool,
     pub(crate) error: Option<String>,
     pub(crate) files: u64,
     pub(crate) transferred: u64,
@@ -449,9 +451,8 @@ impl Receiver {
             ExitCode::Ok
         };
         let error = (exit != ExitCode::Ok).then(|| exit.text().to_owned());
-        // What the client could not read is not in the tree, and the client knows it: the run is
-        // whole as far as it goes. What could not be stored is another matter.
-        self.outcome(exit.code().into(), !self.totals.had_errors, error)
+        let ended_well = exit != ExitCode::Partial;
+        self.outcome(exit.code().into(), ended_well, error)
     }
 
     /// Ends a run that cannot go on.
@@ -481,7 +482,11 @@ impl Receiver {
                 self.outcome(exit.code().into(), false, Some(message))
             }
             Fatal::PeerExit(code) => {
-                let code = u32::try_from(code).unwrap_or(ExitCode::StreamIo.code().into());
+                // A client that gives up before the goodbye has not succeeded, whatever it says.
+                let code = match u32::try_from(code) {
+                    Ok(code) if code > 0 => code,
+                    _ => ExitCode::StreamIo.code().into(),
+                };
                 self.out.acknowledge_exit();
                 self.out.flush();
                 self.outcome(
@@ -521,6 +526,7 @@ impl Receiver {
         Outcome {
             exit,
             ended_well,
+            touched: self.destination.is_some() && !self.policy.dry_run,
             error,
             files: totals.entries,
             transferred: totals.transferred,

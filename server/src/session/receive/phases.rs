@@ -30,8 +30,8 @@ pub(super) enum Stage {
 /// Marks sent and answered.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    sent: u32,
-    answered: u32,
+    pub(super) sent: u32,
+    pub(super) answered: u32,
     /// The number of the mark R1, once it was sent.
     first: u32,
 }
@@ -118,6 +118,12 @@ impl Receiver {
         if self.has_jobs() {
             return Ok(());
         }
+        // From protocol 30 on every request gets a reply, or word that there is none; a reply can
+        // lead to further requests (hard links whose leader failed), which belong to this phase.
+        let is_open = self.lists.iter().any(|state| state.open > 0);
+        if is_open && self.negotiated.version.at_least(30) {
+            return Ok(());
+        }
         self.mark();
         self.stage = Stage::Settling;
         Ok(())
@@ -136,7 +142,7 @@ impl Receiver {
             return Ok(());
         }
         if !self.negotiated.version.at_least(29) {
-            self.stage = Stage::Leaving;
+            self.stage = Stage::Deleting;
             return Ok(());
         }
         self.mark();
@@ -148,7 +154,7 @@ impl Receiver {
     }
 
     fn end_deleting(&mut self) -> Result<(), Fatal> {
-        if !self.marks.has_answer(3) {
+        if self.negotiated.version.at_least(29) && !self.marks.has_answer(3) {
             return Ok(());
         }
         self.fail_unanswered()?;

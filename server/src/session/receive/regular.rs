@@ -40,7 +40,8 @@ impl Receiver {
         if let Some(have) = &target.stat
             && have.kind == Kind::File
         {
-            if self.policy.update && have.mtime.secs > entry.mtime().0 + self.policy.update_slack()
+            if self.policy.update
+                && have.mtime.secs > entry.mtime().0.saturating_add(self.policy.update_slack())
             {
                 if self.policy.info.skip {
                     self.out.raw_text(
@@ -154,7 +155,10 @@ impl Receiver {
     ) -> Result<(), Fatal> {
         let extra = match self.extra(entry, target) {
             Ok(extra) => extra,
-            Err(error) => return self.entry_failed("failed to read attributes of", entry, &error),
+            Err(error) => {
+                self.entry_failed("failed to read attributes of", entry, &error)?;
+                return self.leader_failed(ndx);
+            }
         };
         let mut flags = ItemFlags::TRANSFER;
         if self.policy.quick_check == QuickCheck::Checksum && target.stat.is_some() {
