@@ -1,10 +1,12 @@
-//! A TCP proxy on a loopback port that cuts the connection after so many bytes of the client's.
+//! A TCP proxy on a loopback port that cuts the connection after so many bytes of the client's, or
+//! stops taking the server's for a while.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -14,6 +16,16 @@ pub struct Proxy {
     port: u16,
     limit: Arc<AtomicU64>,
     passed: Arc<AtomicU64>,
+    stall: Arc<Stall>,
+}
+
+/// When the server's side is not read, and for how long.
+#[derive(Debug)]
+struct Stall {
+    after_bytes: AtomicU64,
+    milliseconds: AtomicU64,
+    /// How often it has happened.
+    times: AtomicU64,
 }
 
 impl Proxy {
@@ -23,12 +35,19 @@ impl Proxy {
             port: listener.local_addr()?.port(),
             limit: Arc::new(AtomicU64::new(u64::MAX)),
             passed: Arc::new(AtomicU64::new(0)),
+            stall: Arc::new(Stall {
+                after_bytes: AtomicU64::new(u64::MAX),
+                milliseconds: AtomicU64::new(0),
+                times: AtomicU64::new(0),
+            }),
         };
+        let stall = Arc::clone(&proxy.stall);
         let (limit, passed) = (Arc::clone(&proxy.limit), Arc::clone(&proxy.passed));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // A connection that fails is one that the client sees fail.
-                let _ = serve(client, server, limit.load(Ordering::SeqCst), &passed);
+                let limit = limit.load(Ordering::SeqCst);
+                let _ = serve(client, server, limit, &passed, &stall);
             }
         });
         Ok(proxy)
@@ -44,17 +63,46 @@ impl Proxy {
         self.passed.store(0, Ordering::SeqCst);
     }
 
+    /// Connections from now on read nothing of the server for so long, once, after that many
+    /// bytes of it.
+    pub fn stall_after(&self, bytes: u64, pause: Duration) {
+        let milliseconds = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        self.stall
+            .milliseconds
+            .store(milliseconds, Ordering::SeqCst);
+        self.stall.after_bytes.store(bytes, Ordering::SeqCst);
+    }
+
+    /// How often a connection was stalled.
+    pub fn stalls(&self) -> u64 {
+        self.stall.times.load(Ordering::SeqCst)
+    }
+
     /// Bytes from clients since the last [`Self::cut_after`].
     pub fn passed(&self) -> u64 {
         self.passed.load(Ordering::SeqCst)
     }
 }
 
-fn serve(client: TcpStream, server: u16, limit: u64, passed: &AtomicU64) -> std::io::Result<()> {
+fn serve(
+    client: TcpStream,
+    server: u16,
+    limit: u64,
+    passed: &AtomicU64,
+    stall: &Arc<Stall>,
+) -> std::io::Result<()> {
     let server = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, server)))?;
     let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
+    let stall = Arc::clone(stall);
     let back = thread::spawn(move || {
-        let _ = std::io::copy(&mut from_server, &mut to_client);
+        let before = stall.after_bytes.load(Ordering::SeqCst);
+        let _ = std::io::copy(&mut (&mut from_server).take(before), &mut to_client);
+        if before < u64::MAX {
+            stall.times.fetch_add(1, Ordering::SeqCst);
+            let pause = stall.milliseconds.load(Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(pause));
+            let _ = std::io::copy(&mut from_server, &mut to_client);
+        }
         let _ = to_client.shutdown(Shutdown::Both);
     });
     let mut left = limit;

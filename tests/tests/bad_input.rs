@@ -93,6 +93,43 @@ fn garbage_instead_of_a_protocol_changes_nothing() {
 }
 
 #[test]
+fn a_client_that_reads_nothing_for_five_seconds_in_a_delta_push_loses_nothing() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    let source = bed.source().unwrap();
+    for number in 0..6u64 {
+        let name = format!("image{number}");
+        source.file(&name, &noise(number, 24 << 20)).unwrap();
+    }
+    bed.push_well(PUSH).unwrap();
+    for number in 0..6u64 {
+        let name = format!("image{number}");
+        source.patch(&name, 5_000_000, b"edited").unwrap();
+        source.append(&name, &noise(99, 3_000_000)).unwrap();
+    }
+
+    // Small blocks make block sums of 200 KiB for each file, far more than any buffer between: the
+    // client sends data of one file while sums of the next pile up behind the stall.
+    let proxy = Proxy::before(bed.coffre.port()).unwrap();
+    proxy.stall_after(300_000, std::time::Duration::from_secs(5));
+    let command = PUSH.replacen("-a ", "-a -B700 --no-whole-file ", 1);
+    assert_ne!(command, PUSH);
+    let outcome = bed
+        .rsync("client", proxy.port(), &command)
+        .unwrap()
+        .run()
+        .unwrap();
+    assert_eq!(outcome.exit, 0, "{}", said(&outcome));
+    assert_eq!(proxy.stalls(), 1, "the push was too small to be stalled");
+    assert_eq!(
+        bed.differences(&source.path(""), &bed.destination())
+            .unwrap(),
+        ""
+    );
+}
+
+#[test]
 fn a_connection_cut_anywhere_leaves_whole_files() {
     let Some(bed) = Bed::new().unwrap() else {
         return;
