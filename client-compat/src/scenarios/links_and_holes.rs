@@ -44,6 +44,67 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "… without incremental recursion",
             "--no-inc-recursive",
         ),
+        Scenario::new(
+            "hard-links-with-attributes-no-inc",
+            "notes of links that carry attributes come after the first phase",
+        )
+        .source(|tree| {
+            groups(tree)?;
+            tree.xattr("a/one", "user.short", b"1")?.xattr(
+                "a/pair1",
+                "user.long",
+                &noise(7, 100),
+            )?;
+            Ok(())
+        })
+        .run("-aHXi --no-inc-recursive src/ :dst/")
+        .run("-aHXi --delete-after src/ :dst/")
+        .prints_nothing(),
+        Scenario::new(
+            "hard-links-last-name-exists",
+            "a group whose last name is passed over",
+        )
+        .source(groups)
+        .destination(|tree| tree.file("c/d/three", b"stays").map(drop))
+        .run("-aH --ignore-existing src/ :dst/")
+        .leaves("a/one")
+        .run("-aH --ignore-existing --no-inc-recursive src/ :dst/"),
+        Scenario::new(
+            "hard-links-last-name-newer",
+            "… because it is newer over there",
+        )
+        .source(groups)
+        .destination(|tree| {
+            tree.file("c/d/three", b"newer")?
+                .time("c/d/three", 2_000_000_000, 0)?;
+            Ok(())
+        })
+        .run("-aHu src/ :dst/")
+        .leaves("a/one"),
+        Scenario::new(
+            "hard-links-remove-sources",
+            "links that are in place already are safe to remove",
+        )
+        .source(groups)
+        .run("-aH src/ :dst/")
+        .run("-aH --remove-source-files src/ :dst/"),
+        Scenario::new(
+            "attribute-of-the-top",
+            "the destination itself has a long attribute",
+        )
+        .source(|tree| {
+            tree.file("a", b"a")?
+                .xattr("", "user.long", &noise(3, 200))?;
+            Ok(())
+        })
+        .run("-aX src/ :dst/")
+        .run("-aXi src/ :dst/")
+        .prints_nothing(),
+        Scenario::new("delete-late-and-old", "old protocols delete late too")
+            .source(groups)
+            .destination(|tree| tree.file("old", b"goes").map(drop))
+            .run("-aH --protocol=28 --delete-after src/ :dst/")
+            .leaves("!old"),
         regroup("hard-links-inplace", "… with --inplace", "--inplace"),
         regroup("hard-links-checksum", "… with -c", "-c"),
         regroup(

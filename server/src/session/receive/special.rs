@@ -72,6 +72,9 @@ impl Receiver {
         if is_same {
             let flags = self.settle_attributes(ndx, entry, &target, ItemFlags::default())?;
             self.say_up_to_date(entry, flags);
+            if self.policy.reports_up_to_date {
+                self.successes.push(ndx);
+            }
             return self.leader_done(ndx, entry);
         }
         let changes = target
