@@ -130,6 +130,44 @@ fn a_client_that_reads_nothing_for_five_seconds_in_a_delta_push_loses_nothing() 
 }
 
 #[test]
+fn a_basis_that_changes_under_way_is_noticed_and_the_file_sent_again() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    let source = bed.source().unwrap();
+    source.file("image", &noise(1, 24 << 20)).unwrap();
+    bed.push_well(PUSH).unwrap();
+    source.patch("image", 1_000, b"edited").unwrap();
+
+    // The block sums are made, but the client has not seen all of them when the basis changes.
+    let proxy = Proxy::before(bed.coffre.port()).unwrap();
+    proxy.stall_after(20_000, std::time::Duration::from_secs(3));
+    let command = PUSH.replacen("-a ", "-av -B700 --no-whole-file ", 1);
+    let push = bed.rsync("client", proxy.port(), &command).unwrap();
+    let outcome = std::thread::scope(|scope| {
+        let push = scope.spawn(|| push.run().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(1_500));
+        let basis = std::fs::OpenOptions::new()
+            .write(true)
+            .open(bed.destination().join("image"))
+            .unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&basis, b"tampered", 20_000_000).unwrap();
+        push.join().unwrap()
+    });
+    assert_eq!(outcome.exit, 0, "{}", said(&outcome));
+    assert!(
+        said(&outcome).contains("image failed verification -- update discarded (will try again)"),
+        "{}",
+        said(&outcome)
+    );
+    assert_eq!(
+        bed.differences(&source.path(""), &bed.destination())
+            .unwrap(),
+        ""
+    );
+}
+
+#[test]
 fn a_connection_cut_anywhere_leaves_whole_files() {
     let Some(bed) = Bed::new().unwrap() else {
         return;
