@@ -484,6 +484,7 @@ impl Receiver {
                 return Err(self.write_failed(incoming, &error));
             }
             at += step as u64;
+            self.stay_alive();
         }
         Ok(())
     }
