@@ -141,12 +141,17 @@ fn a_basis_that_changes_under_way_is_noticed_and_the_file_sent_again() {
 
     // The block sums are made, but the client has not seen all of them when the basis changes.
     let proxy = Proxy::before(bed.coffre.port()).unwrap();
-    proxy.stall_after(20_000, std::time::Duration::from_secs(3));
-    let command = PUSH.replacen("-a ", "-av -B700 --no-whole-file ", 1);
+    proxy.stall_after(20_000, std::time::Duration::from_secs(6));
+    // The edit keeps the size, and may fall into the same second: hence -I.
+    let command = PUSH.replacen("-a ", "-avI -B700 --no-whole-file ", 1);
     let push = bed.rsync("client", proxy.port(), &command).unwrap();
     let outcome = std::thread::scope(|scope| {
         let push = scope.spawn(|| push.run().unwrap());
-        std::thread::sleep(std::time::Duration::from_millis(1_500));
+        while proxy.stalls() == 0 && !push.is_finished() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        // The rest of the sums needs nothing of the client.
+        std::thread::sleep(std::time::Duration::from_secs(2));
         let basis = std::fs::OpenOptions::new()
             .write(true)
             .open(bed.destination().join("image"))
