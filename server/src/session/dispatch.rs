@@ -23,10 +23,6 @@ use crate::config::LandlockPolicy;
 use crate::confine::{Metadata, TenantRoot};
 use crate::tenant::NotAdmitted;
 
-/// Deleting goes down a tree by recursion; this is enough for the deepest there can be. Only what
-/// is used of it takes memory.
-const STACK: usize = 128 << 20;
-
 /// How long a session waits for a snapshot to be over.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -294,7 +290,6 @@ impl Session {
         let span = tracing::Span::current();
         let spawned = std::thread::Builder::new()
             .name(format!("push {}", self.id))
-            .stack_size(STACK)
             .spawn(move || span.in_scope(|| push.run()));
         let joined = spawned.map(std::thread::JoinHandle::join);
         match joined {

@@ -2,27 +2,89 @@
 //!
 //! Names that a filter rule excludes are protected, and so is everything below them. A directory
 //! that goes is emptied first, each thing in it reported, from last to first as stock rsync does.
+//!
+//! A tree that goes can be as large as the whole backup, so it goes one thing at a time: what is
+//! found to be deleted waits as a [`Deletion`], and the generator takes a step of the oldest one
+//! before it does anything else. Between steps input is read, and while much output is queued
+//! there are none. An entry whose place is taken by a directory that must be emptied is visited
+//! again afterwards.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
-use coffre_protocol::ExitCode;
 use coffre_protocol::flist::{EntryRef, FileList, NamesByDir};
 use coffre_protocol::mux::MessageKind;
 
-use super::generator::Target;
+use super::generator::{Job, Target};
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{Dir, Kind};
-
-/// How deep directories are emptied; deeper than any real tree, and no stack overflow.
-const MAX_DEPTH: usize = 4096;
 
 /// Something that stands in a directory.
 #[derive(Debug, Clone)]
 struct Found {
     name: Vec<u8>,
     kind: Kind,
+}
+
+impl Found {
+    /// As in a file list: what is no directory first, and directories as if their names ended in
+    /// a slash.
+    fn list_order(&self, other: &Self) -> Ordering {
+        let is_dir = self.kind == Kind::Dir;
+        let by_kind = is_dir.cmp(&(other.kind == Kind::Dir));
+        if by_kind != Ordering::Equal || !is_dir {
+            return by_kind.then_with(|| self.name.cmp(&other.name));
+        }
+        let common = self.name.len().min(other.name.len());
+        let next = |name: &[u8]| name.get(common).copied().unwrap_or(b'/');
+        self.name[..common]
+            .cmp(&other.name[..common])
+            .then_with(|| next(&self.name).cmp(&next(&other.name)))
+    }
+}
+
+/// Things that go, and the directories among them that are being emptied.
+pub(super) struct Deletion {
+    /// Outermost first. Directories are found again by their paths, so that a deep tree does not
+    /// hold as many descriptors.
+    levels: Vec<Level>,
+    /// The entry that is to stand where the directory of the outermost level stands.
+    makes_way_for: Option<u32>,
+}
+
+/// A directory, by its path relative to the destination, in which things go.
+struct Level {
+    path: Vec<u8>,
+    /// What still has to go, the next one last.
+    rest: Vec<Found>,
+    /// Nothing stays in it, as far as is known.
+    is_empty: bool,
+}
+
+impl Deletion {
+    /// `found` in `path`, last to first; the directory itself stays.
+    fn within(path: &[u8], found: Vec<Found>) -> Self {
+        Self {
+            levels: vec![Level {
+                path: path.to_vec(),
+                rest: found,
+                is_empty: true,
+            }],
+            makes_way_for: None,
+        }
+    }
+}
+
+/// Whether an entry can take its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Clear,
+    /// Something stays there, and the client was told.
+    Blocked,
+    /// A directory is being emptied; the entry is visited again when that is over.
+    Later,
 }
 
 impl Receiver {
@@ -58,20 +120,20 @@ impl Receiver {
         let index = self.names_of(list);
         let wanted: HashSet<&[u8]> = index.names(list, directory).collect();
         let found = match self.scan(dir, directory, false, |name| !wanted.contains(name)) {
-            Ok(found) => found,
+            Ok((found, _)) => found,
             Err(error) => {
                 self.file_error("readdir", directory, &error);
                 return Ok(());
             }
         };
-        for item in found.into_iter().rev() {
-            let path = join(directory, &item.name);
-            if self.policy.deletes_delayed() && !self.deletes_now {
-                self.delayed_deletions
-                    .push_back((path, item.kind == Kind::Dir));
-            } else {
-                self.delete_item(dir, &item, &path, 0)?;
-            }
+        if self.policy.deletes_delayed() {
+            self.delayed_deletions
+                .extend(found.into_iter().rev().map(|item| {
+                    let is_dir = item.kind == Kind::Dir;
+                    (join(directory, &item.name), is_dir)
+                }));
+        } else if !found.is_empty() {
+            self.deletions.push_back(Deletion::within(directory, found));
         }
         Ok(())
     }
@@ -102,9 +164,8 @@ impl Receiver {
                 name: name.to_vec(),
                 kind: stat.kind,
             };
-            self.deletes_now = true;
-            self.delete_item(&dir, &item, &path, 0)?;
-            self.deletes_now = false;
+            self.deletions
+                .push_back(Deletion::within(parent, vec![item]));
         }
         Ok(true)
     }
@@ -123,57 +184,99 @@ impl Receiver {
         true
     }
 
-    /// What stands in a directory and is at risk, in list order.
+    /// What stands in a directory and is at risk, in list order; and whether that is everything
+    /// of it that `concerns` the caller.
     fn scan(
         &mut self,
         dir: &Arc<Dir>,
         directory: &[u8],
         in_deleted: bool,
         concerns: impl Fn(&[u8]) -> bool,
-    ) -> io::Result<Vec<Found>> {
+    ) -> io::Result<(Vec<Found>, bool)> {
         let mut found = Vec::new();
-        for entry in dir.entries()? {
+        let mut is_all = true;
+        let protection = &self.protection;
+        dir.visit_entries(|entry| {
             if !concerns(&entry.name) {
-                continue;
+                return Ok(());
             }
             let kind = match entry.kind {
                 Some(kind) => kind,
                 None => match dir.stat(&entry.name)? {
                     Some(stat) => stat.kind,
-                    None => continue,
+                    None => return Ok(()),
                 },
             };
             let path = join(directory, &entry.name);
-            if !self
-                .protection
-                .protects(&path, kind == Kind::Dir, in_deleted)
-            {
-                found.push(Found {
-                    name: entry.name,
-                    kind,
-                });
+            if protection.protects(&path, kind == Kind::Dir, in_deleted) {
+                is_all = false;
+            } else {
+                let name = entry.name;
+                found.push(Found { name, kind });
             }
-        }
-        found.sort_by(|a, b| {
-            let dirs = (a.kind == Kind::Dir).cmp(&(b.kind == Kind::Dir));
-            dirs.then_with(|| {
-                let slash: &[u8] = if a.kind == Kind::Dir { b"/" } else { b"" };
-                a.name.iter().chain(slash).cmp(b.name.iter().chain(slash))
-            })
-        });
-        Ok(found)
+            Ok(())
+        })?;
+        found.sort_by(Found::list_order);
+        Ok((found, is_all))
     }
 
-    /// Deletes one thing; a directory after its contents. `false`: it stays.
+    /// Takes a step of the oldest deletion: one thing goes, or a directory is looked into.
+    pub(super) fn delete_step(&mut self) -> Result<(), Fatal> {
+        let Some(mut deletion) = self.deletions.pop_front() else {
+            return Ok(());
+        };
+        if self.delete_next(&mut deletion)? {
+            self.deletions.push_front(deletion);
+        }
+        Ok(())
+    }
+
+    /// `false`: the deletion is over.
+    fn delete_next(&mut self, deletion: &mut Deletion) -> Result<bool, Fatal> {
+        let depth = deletion.levels.len() - 1;
+        let Some(level) = deletion.levels.last_mut() else {
+            return Ok(false);
+        };
+        if let Some(item) = level.rest.last() {
+            if item.kind == Kind::Dir {
+                let path = join(&level.path, &item.name);
+                let below = self.look_into(path)?;
+                deletion.levels.push(below);
+            } else if let Some(item) = level.rest.pop() {
+                level.is_empty &= self.delete_item(&level.path, &item, true, depth)?;
+            }
+            return Ok(true);
+        }
+        let Some(done) = deletion.levels.pop() else {
+            return Ok(false);
+        };
+        let Some(above) = deletion.levels.last_mut() else {
+            if let Some(ndx) = deletion.makes_way_for {
+                if !done.is_empty {
+                    self.say_not_empty(&done.path);
+                }
+                self.emptied.insert(ndx, done.is_empty);
+                self.jobs.push_back(Job::Revisit(ndx));
+            }
+            return Ok(false);
+        };
+        if !done.is_empty {
+            self.say_not_empty(&done.path);
+        }
+        if let Some(item) = above.rest.pop() {
+            above.is_empty &= self.delete_item(&above.path, &item, done.is_empty, depth - 1)?;
+        }
+        Ok(true)
+    }
+
+    /// Deletes one thing, a directory only when it `is_empty`. `false`: it stays.
     fn delete_item(
         &mut self,
-        dir: &Arc<Dir>,
+        parent: &[u8],
         item: &Found,
-        path: &[u8],
+        is_empty: bool,
         depth: usize,
     ) -> Result<bool, Fatal> {
-        let is_empty =
-            item.kind != Kind::Dir || self.empty_directory(dir, &item.name, path, depth)?;
         // Below the first level stock goes on and tries, which shows in what it prints.
         if !is_empty && depth == 0 {
             return Ok(false);
@@ -186,31 +289,35 @@ impl Receiver {
             self.totals.deletions_skipped += 1;
             return Ok(false);
         }
+        let path = join(parent, &item.name);
         if !is_empty {
-            self.say_not_empty(path);
+            self.say_not_empty(&path);
             return Ok(false);
         }
         if !self.policy.dry_run {
-            let removed = if item.kind == Kind::Dir {
-                self.forget_dir(path);
-                dir.remove_dir(&item.name)
-            } else {
-                dir.remove_file(&item.name)
+            if item.kind == Kind::Dir {
+                self.forget_dir(&path);
+            }
+            let removed = match self.dir_at(parent) {
+                Ok(Some(dir)) if item.kind == Kind::Dir => dir.remove_dir(&item.name),
+                Ok(Some(dir)) => dir.remove_file(&item.name),
+                Ok(None) => Err(io::ErrorKind::NotFound.into()),
+                Err(error) => Err(error),
             };
             if let Err(error) = removed {
                 if error.kind() == io::ErrorKind::NotFound {
                     return Ok(true);
                 }
-                self.file_error("delete_file: unlink", path, &error);
+                self.file_error("delete_file: unlink", &path, &error);
                 return Ok(false);
             }
-            self.touched(split(path).0);
+            self.touched(parent);
         }
         if self.pipe.is_disconnected() {
             return Err(Fatal::Disconnected);
         }
         self.totals.deleted.count(item.kind);
-        self.say_deleted(path, item.kind == Kind::Dir);
+        self.say_deleted(&path, item.kind == Kind::Dir);
         self.stay_alive();
         Ok(true)
     }
@@ -232,56 +339,37 @@ impl Receiver {
         }
     }
 
-    /// Deletes the contents of a directory. `false`: something stays, so it stays too.
-    fn empty_directory(
-        &mut self,
-        parent: &Arc<Dir>,
-        name: &[u8],
-        path: &[u8],
-        depth: usize,
-    ) -> Result<bool, Fatal> {
-        if depth > MAX_DEPTH {
-            return Err(Fatal::exit(
-                ExitCode::FileIo,
-                "directories are nested too deeply to delete",
-            ));
-        }
-        let dir = match parent.open_dir(name) {
-            Ok(dir) => Arc::new(dir),
+    /// What is to go in a directory that is to go itself.
+    fn look_into(&mut self, path: Vec<u8>) -> Result<Level, Fatal> {
+        let mut level = Level {
+            path,
+            rest: Vec::new(),
+            is_empty: false,
+        };
+        let dir = match self.dir_at(&level.path) {
+            Ok(Some(dir)) => dir,
+            // Somebody else was faster.
+            Ok(None) => {
+                level.is_empty = true;
+                return Ok(level);
+            }
             Err(error) => {
-                self.file_error("delete: opendir", path, &error);
-                return Ok(false);
+                self.file_error("delete: opendir", &level.path, &error);
+                return Ok(level);
             }
         };
-        if !self.enter_filters(path)? {
-            return Ok(false);
+        if !self.enter_filters(&level.path)? {
+            return Ok(level);
         }
-        let scanned = self.scan(&dir, path, true, |_| true);
-        let mut is_empty = true;
-        let result: Result<(), Fatal> = match scanned {
-            Err(error) => {
-                self.file_error("readdir", path, &error);
-                is_empty = false;
-                Ok(())
-            }
-            Ok(found) => {
+        match self.scan(&dir, &level.path, true, |_| true) {
+            Ok((found, is_all)) => {
                 // What a rule protects keeps the directory.
-                is_empty &= match dir.entries() {
-                    Ok(all) => all.len() == found.len(),
-                    Err(_) => false,
-                };
-                found.into_iter().rev().try_for_each(|item| {
-                    let below = join(path, &item.name);
-                    is_empty &= self.delete_item(&dir, &item, &below, depth + 1)?;
-                    Ok(())
-                })
+                level.is_empty = is_all;
+                level.rest = found;
             }
-        };
-        result?;
-        if !is_empty {
-            self.say_not_empty(path);
+            Err(error) => self.file_error("readdir", &level.path, &error),
         }
-        Ok(is_empty)
+        Ok(level)
     }
 
     fn say_not_empty(&mut self, path: &[u8]) {
@@ -304,7 +392,8 @@ impl Receiver {
             kind: have.kind,
         };
         if have.kind != Kind::Dir || self.policy.may_delete() {
-            self.delete_item(&dir, &item, &path, 0)?;
+            self.deletions
+                .push_back(Deletion::within(split(&path).0, vec![item]));
         } else if self.remove_obstructing_directory(&dir, &item.name, &path)? {
             self.totals.deleted.count(Kind::Dir);
             self.say_deleted(&path, true);
@@ -312,17 +401,50 @@ impl Receiver {
         Ok(())
     }
 
-    /// A directory stands where something else is to be. It goes with its contents only if the
-    /// client may delete; it is not counted itself. `false`: it stays.
-    pub(super) fn remove_obstructing_directory(
+    /// A directory stands where the entry `ndx` of another kind is to be. It goes with its
+    /// contents only if the client may delete, and is not counted itself.
+    pub(super) fn clear_directory(
+        &mut self,
+        ndx: u32,
+        dir: &Arc<Dir>,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<Way, Fatal> {
+        if self.policy.may_delete() {
+            match self.emptied.remove(&ndx) {
+                Some(true) => {}
+                Some(false) => return Ok(Way::Blocked),
+                None => {
+                    let level = self.look_into(path.to_vec())?;
+                    self.deletions.push_back(Deletion {
+                        levels: vec![level],
+                        makes_way_for: Some(ndx),
+                    });
+                    self.opened(ndx)?;
+                    return Ok(Way::Later);
+                }
+            }
+        }
+        Ok(match self.remove_obstructing_directory(dir, name, path)? {
+            true => Way::Clear,
+            false => Way::Blocked,
+        })
+    }
+
+    /// The entry's place is being cleared; it will be visited again.
+    pub(super) fn is_put_off(&self, ndx: u32) -> bool {
+        self.deletions
+            .iter()
+            .any(|deletion| deletion.makes_way_for == Some(ndx))
+    }
+
+    /// Removes a directory that stands in the way and is empty. `false`: it stays.
+    fn remove_obstructing_directory(
         &mut self,
         dir: &Arc<Dir>,
         name: &[u8],
         path: &[u8],
     ) -> Result<bool, Fatal> {
-        if self.policy.may_delete() && !self.empty_directory(dir, name, path, 0)? {
-            return Ok(false);
-        }
         if self.policy.dry_run {
             let entries = dir.open_dir(name).and_then(|dir| dir.entries());
             return Ok(self.policy.may_delete() || entries.is_ok_and(|all| all.is_empty()));

@@ -10,6 +10,7 @@ use coffre_protocol::mux::MessageKind;
 
 use super::attributes;
 use super::decide;
+use super::delete::Way;
 use super::generator::Target;
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{Attributes, FileTime, Kind, XattrSet};
@@ -42,7 +43,7 @@ impl Receiver {
             return Ok(());
         }
         if target.stat.is_some_and(|have| have.kind != Kind::Dir)
-            && !self.make_way(entry, &mut target, "directory")?
+            && self.make_way(ndx, entry, &mut target, "directory")? != Way::Clear
         {
             self.skip_contents(entry);
             return Ok(());

@@ -63,7 +63,7 @@ impl Walk {
 pub(super) enum Job {
     /// Send this one again: its sum did not match.
     Redo(u32),
-    /// Its hard-link group's leader failed; look at it anew.
+    /// Its hard-link group's leader failed, or its place was cleared; look at it anew.
     Revisit(u32),
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Target {
 
 impl Receiver {
     pub(super) fn has_jobs(&self) -> bool {
-        !self.jobs.is_empty() || self.summing.is_some()
+        !self.jobs.is_empty() || self.summing.is_some() || !self.deletions.is_empty()
     }
 
     /// Whether [`Self::generate`] would do something now.
@@ -122,6 +122,9 @@ impl Receiver {
     pub(super) fn generate(&mut self) -> Result<(), Fatal> {
         if self.summing.is_some() {
             return self.sum_more();
+        }
+        if !self.deletions.is_empty() {
+            return self.delete_step();
         }
         if let Some(job) = self.jobs.pop_front() {
             return self.run_job(job);
@@ -221,7 +224,7 @@ impl Receiver {
     /// Decides about one entry; whatever was decided, nobody waits in vain for it.
     fn visit(&mut self, list: &Arc<FileList>, ndx: u32, entry: &EntryRef<'_>) -> Result<(), Fatal> {
         self.visit_one(list, ndx, entry)?;
-        if self.links.is_stranded(ndx, entry) {
+        if !self.is_put_off(ndx) && self.links.is_stranded(ndx, entry) {
             self.leader_failed(ndx)?;
         }
         Ok(())

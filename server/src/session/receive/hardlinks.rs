@@ -17,6 +17,7 @@ use coffre_protocol::flist::{EntryRef, FileList};
 use coffre_protocol::item::ItemFlags;
 
 use super::decide;
+use super::delete::Way;
 use super::generator::{Job, Target};
 use super::phases::Stage;
 use super::{Fatal, Receiver, path_of};
@@ -223,7 +224,7 @@ impl Receiver {
             stat: target.stat,
         };
         if target.stat.is_some_and(|have| have.kind == Kind::Dir)
-            && !self.make_way(entry, &mut target, "hard link")?
+            && self.make_way(ndx, entry, &mut target, "hard link")? != Way::Clear
         {
             return Ok(());
         }

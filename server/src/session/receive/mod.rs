@@ -37,7 +37,7 @@ mod stream;
 mod totals;
 mod writer;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,7 @@ use coffre_protocol::{ExitCode, ProtocolError};
 
 use self::agreed::Agreed;
 use self::attributes::XattrExchange;
+use self::delete::Deletion;
 use self::destination::Destination;
 use self::generator::{Job, Walk};
 use self::hardlinks::Links;
@@ -193,7 +194,10 @@ pub(crate) struct Receiver {
     names: Option<(u32, Arc<NamesByDir>)>,
     /// Deletions put off to the end: path, and whether it is a directory.
     delayed_deletions: VecDeque<(Vec<u8>, bool)>,
-    deletes_now: bool,
+    /// Under way, the oldest first.
+    deletions: VecDeque<Deletion>,
+    /// Entries whose place was to be cleared, and whether it could be.
+    emptied: HashMap<u32, bool>,
     told_io_error: bool,
     /// Files that the client may remove once everything is on disk.
     successes: Vec<u32>,
@@ -270,7 +274,8 @@ impl Receiver {
             last_touched: None,
             names: None,
             delayed_deletions: VecDeque::new(),
-            deletes_now: false,
+            deletions: VecDeque::new(),
+            emptied: HashMap::new(),
             told_io_error: false,
             successes: Vec::new(),
             late_repairs: Vec::new(),

@@ -10,6 +10,7 @@ use coffre_protocol::sum::{BlockSumEncoder, SumHead};
 use coffre_protocol::wire::Write;
 
 use super::decide;
+use super::delete::Way;
 use super::generator::Target;
 use super::incoming::{Awaited, Basis};
 use super::policy::QuickCheck;
@@ -54,7 +55,9 @@ impl Receiver {
             if self.is_up_to_date(entry, &target)? {
                 return self.leave_as_is(ndx, entry, &target);
             }
-        } else if target.stat.is_some() && !self.make_way(entry, &mut target, "regular file")? {
+        } else if target.stat.is_some()
+            && self.make_way(ndx, entry, &mut target, "regular file")? != Way::Clear
+        {
             return Ok(());
         }
         if target.stat.is_none() && self.links.waits_for_later_member(ndx, entry) {

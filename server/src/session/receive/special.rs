@@ -7,6 +7,7 @@ use coffre_protocol::item::ItemFlags;
 use coffre_protocol::mux::MessageKind;
 
 use super::decide;
+use super::delete::Way;
 use super::generator::Target;
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{Kind, Replace, XattrSet};
@@ -80,7 +81,10 @@ impl Receiver {
         let changes = target
             .stat
             .is_some_and(|have| Some(family(have.kind)) == kind_of(entry.kind()).map(family));
-        if !changes && target.stat.is_some() && !self.make_way(entry, &mut target, what)? {
+        if !changes
+            && target.stat.is_some()
+            && self.make_way(ndx, entry, &mut target, what)? != Way::Clear
+        {
             return Ok(());
         }
         let extra = match self.extra(entry, &target) {
@@ -155,40 +159,43 @@ impl Receiver {
     }
 
     /// Removes what stands in the way of an entry of another kind. A directory is removed with
-    /// its contents only where the client may delete. `false`: it stays, and the client was told.
+    /// its contents only where the client may delete.
     pub(super) fn make_way(
         &mut self,
+        ndx: u32,
         entry: &EntryRef<'_>,
         target: &mut Target,
         what: &str,
-    ) -> Result<bool, Fatal> {
+    ) -> Result<Way, Fatal> {
         let (Some(dir), Some(have)) = (target.dir.clone(), target.stat) else {
-            return Ok(true);
+            return Ok(Way::Clear);
         };
         let path = path_of(entry);
-        let removed = if have.kind == Kind::Dir {
-            self.remove_obstructing_directory(&dir, &target.name, &path)?
+        let way = if have.kind == Kind::Dir {
+            self.clear_directory(ndx, &dir, &target.name, &path)?
         } else if self.policy.dry_run {
-            true
+            Way::Clear
         } else {
             match dir.remove_file(&target.name) {
-                Ok(()) => true,
+                Ok(()) => Way::Clear,
                 Err(error) => {
                     self.file_error("delete_file: unlink", &path, &error);
-                    false
+                    Way::Blocked
                 }
             }
         };
         self.touched(entry.dir());
-        if removed {
-            target.stat = None;
-            return Ok(true);
+        match way {
+            Way::Clear => target.stat = None,
+            Way::Later => {}
+            Way::Blocked => {
+                let mut line = format!("could not make way for new {what}: ").into_bytes();
+                line.extend_from_slice(&path);
+                self.out.raw_text(MessageKind::ErrorXfer, line);
+                self.totals.had_errors = true;
+            }
         }
-        let mut line = format!("could not make way for new {what}: ").into_bytes();
-        line.extend_from_slice(&path);
-        self.out.raw_text(MessageKind::ErrorXfer, line);
-        self.totals.had_errors = true;
-        Ok(false)
+        Ok(way)
     }
 }
 
