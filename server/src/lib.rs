@@ -10,12 +10,14 @@
 //!           └▶ schedule, retention                (decide; do not touch the disk)
 //! ```
 
+pub mod bandwidth;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
 pub mod confine;
 pub mod control;
 pub mod daemon;
+pub mod places;
 pub mod retention;
 pub mod schedule;
 pub mod session;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use crate::bandwidth::Bandwidth;
 use crate::config::Tenant;
 
 /// One served tenant. A reload replaces the configuration inside.
@@ -14,15 +15,20 @@ pub struct TenantHandle {
     config: RwLock<Arc<Tenant>>,
     home: PathBuf,
     pub gate: Gate,
+    /// Shared by all connections of the tenant.
+    pub bandwidth: Arc<Bandwidth>,
 }
 
 impl TenantHandle {
     pub fn new(storage: &Path, config: Arc<Tenant>) -> Self {
+        let bandwidth = Arc::new(Bandwidth::default());
+        bandwidth.set(config.bandwidth);
         Self {
             name: config.name.clone(),
             home: storage.join(&config.name),
             config: RwLock::new(config),
             gate: Gate::default(),
+            bandwidth,
         }
     }
 
@@ -36,6 +42,7 @@ impl TenantHandle {
     }
 
     pub fn set_config(&self, config: Arc<Tenant>) {
+        self.bandwidth.set(config.bandwidth);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 

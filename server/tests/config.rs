@@ -111,6 +111,11 @@ fn everything_that_is_left_out_has_a_default() {
         "nothing is pruned unless a rule says so"
     );
     assert_eq!(tenant.max_sessions, 4);
+    assert_eq!(tenant.limits, config::SessionLimits::default());
+    assert_eq!((tenant.bandwidth, server.bandwidth), (None, None));
+    assert!(tenant.quota.is_none());
+    assert_eq!(server.min_free, config::MinFree::Percent(1.0));
+    assert_eq!(server.max_sessions, 128);
     let key = &tenant.keys[0];
     assert!(key.may.push && key.may.restore);
     assert!(key.admits("192.0.2.10".parse().unwrap()));
@@ -121,8 +126,8 @@ fn everything_that_is_left_out_has_a_default() {
 #[test]
 fn a_tenant_overrides_the_defaults_key_by_key() {
     let (config, _) = load_text(&format!(
-        "[server]\nstorage = \"/backup\"\n\
-         [defaults]\nmax_sessions = 7\nlogin = \"backup\"\nsnapshots = false\n\
+        "[server]\nstorage = \"/backup\"\nmax_sessions = 50\n\
+         [defaults]\nquota = \"5GiB\"\nmax_sessions = 7\nlogin = \"backup\"\nsnapshots = false\n\
          [tenants.a]\nport = 1\nkeys = [{{ key = \"{KEY}\" }}]\nmax_sessions = 2\n\
          [tenants.b]\nport = 2\nkeys = [{{ key = \"{KEY}\" }}]\nsnapshots = {{ at = \"10:30\" }}\n"
     ))
@@ -131,6 +136,8 @@ fn a_tenant_overrides_the_defaults_key_by_key() {
         panic!("two tenants")
     };
     assert_eq!((a.max_sessions, b.max_sessions), (2, 7));
+    assert_eq!(config.server.max_sessions, 50);
+    assert_eq!(a.quota.size, Some(5 << 30));
     assert_eq!(a.logins, ["backup"]);
     assert_eq!(b.logins, ["backup"]);
     assert!(a.snapshots.at.is_empty() && !a.snapshots.after_session);

@@ -56,7 +56,7 @@ pub struct FlistFormat {
 pub struct Limits {
     /// Entries in one list, and in all lists that are held at the same time.
     pub entries: u32,
-    /// Bytes of memory that one list may take.
+    /// Bytes of memory that one list may take, and all lists that are held at the same time.
     pub list_bytes: usize,
     /// Bytes of memory that all ACLs and xattr sets of a session may take (each stays, since any
     /// later entry may refer back to it).

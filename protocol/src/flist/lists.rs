@@ -82,6 +82,8 @@ struct Held {
     /// Directories whose content has not been released yet.
     waiting: u32,
     is_released: bool,
+    /// Memory of `list`.
+    bytes: usize,
 }
 
 /// All lists of a session, by index and by directory number.
@@ -97,6 +99,9 @@ pub struct Flists {
     is_complete: bool,
     entries: u32,
     limit: u32,
+    /// Memory of all lists that are held.
+    list_bytes: usize,
+    limit_bytes: usize,
 }
 
 impl Flists {
@@ -111,6 +116,8 @@ impl Flists {
             is_complete: !format.inc_recurse,
             entries: 0,
             limit: format.limits.entries,
+            list_bytes: 0,
+            limit_bytes: format.limits.list_bytes,
         }
     }
 
@@ -178,6 +185,14 @@ impl Flists {
                     self.limit
                 ))
             })?;
+        let bytes = list.bytes();
+        let list_bytes = self.list_bytes.saturating_add(bytes);
+        if list_bytes > self.limit_bytes {
+            return Err(ProtocolError::violation(format!(
+                "file lists take more than {} bytes of memory at a time",
+                self.limit_bytes
+            )));
+        }
         if let Some(owner) = list.owner() {
             match self.table.get_mut(owner as usize) {
                 Some(directory) if directory.content == Content::Awaited => {
@@ -187,6 +202,7 @@ impl Flists {
             }
         }
         self.entries = entries;
+        self.list_bytes = list_bytes;
         self.next_start = next_start;
         self.count += 1;
         self.live.push_back(start);
@@ -195,6 +211,7 @@ impl Flists {
             first_number: self.table.len() as u32,
             waiting: 0,
             is_released: false,
+            bytes,
             list,
         };
         if self.inc_recurse {
@@ -344,13 +361,16 @@ impl Flists {
         let held = self.held.get_mut(&start)?;
         let owner = held.list.owner();
         self.entries -= held.list.len();
+        self.list_bytes -= held.bytes;
         held.is_released = true;
         if held.waiting == 0 {
             self.held.remove(&start);
         } else {
             held.list = Arc::new(held.list.select(&held.directories));
             held.directories = (0..held.list.len()).collect();
+            held.bytes = held.list.bytes();
             self.entries += held.list.len();
+            self.list_bytes += held.bytes;
         }
         if let Some(owner) = owner {
             self.release_content(owner);
@@ -366,6 +386,7 @@ impl Flists {
             held.waiting -= 1;
             if held.waiting == 0 && held.is_released {
                 self.entries -= held.list.len();
+                self.list_bytes -= held.bytes;
                 self.held.remove(&home);
             }
         }

@@ -149,6 +149,22 @@ pub struct ServerConfig {
     pub max_unauthenticated: usize,
     /// … and from one address.
     pub max_unauthenticated_per_address: usize,
+    /// rsync sessions at a time, over all tenants.
+    pub max_sessions: usize,
+    /// Bytes a second in each direction, over all tenants; `None`: as fast as it goes.
+    pub bandwidth: Option<u64>,
+    /// What pushes leave free in the store.
+    pub min_free: MinFree,
+    /// How long the record of a session stays; `None`: for ever.
+    pub keep_sessions: Option<Duration>,
+}
+
+/// A floor under the free space of the store.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MinFree {
+    Bytes(u64),
+    /// Of the space, and of the inodes where the file system counts them.
+    Percent(f64),
 }
 
 /// How owners, devices and other privileged attributes are kept.
@@ -193,6 +209,49 @@ pub struct Tenant {
     pub prune_limit: Option<Duration>,
     /// rsync sessions at a time.
     pub max_sessions: usize,
+    pub limits: SessionLimits,
+    /// Bytes a second in each direction; `None`: as fast as it goes.
+    pub bandwidth: Option<u64>,
+    pub quota: Quota,
+}
+
+/// What one session may take of the server's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Entries of file lists, of all that are held at the same time.
+    pub files: u32,
+    /// Bytes for file lists, ACLs and extended attributes.
+    pub memory: u64,
+    /// Bytes in the path of an entry, and in the target of a symbolic link.
+    pub path: usize,
+    /// Bytes in all extended attributes of one entry.
+    pub xattrs: u64,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            files: 10_000_000,
+            memory: 2 << 30,
+            path: 4095,
+            xattrs: 16 << 20,
+        }
+    }
+}
+
+/// What a tenant may have in the store: live, history and all, each inode once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quota {
+    /// Bytes on disk.
+    pub size: Option<u64>,
+    /// Inodes: files and directories.
+    pub files: Option<u64>,
+}
+
+impl Quota {
+    pub fn is_none(&self) -> bool {
+        self.size.is_none() && self.files.is_none()
+    }
 }
 
 /// A key that may log in.

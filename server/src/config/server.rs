@@ -8,10 +8,10 @@ use jiff::tz::TimeZone;
 
 use super::diagnostic::did_you_mean;
 use super::raw::{At, Document, Item, Table};
-use super::units::parse_duration;
-use super::{LandlockPolicy, MetadataPolicy, ServerConfig};
+use super::units::{parse_duration, parse_size, render_size};
+use super::{LandlockPolicy, MetadataPolicy, MinFree, ServerConfig};
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 14] = [
     "storage",
     "listen",
     "host_key",
@@ -22,10 +22,14 @@ const KEYS: [&str; 10] = [
     "login_grace",
     "max_unauthenticated",
     "max_unauthenticated_per_address",
+    "max_sessions",
+    "bandwidth",
+    "min_free",
+    "keep_sessions",
 ];
 
 /// Keys that later versions have.
-const LATER: [&str; 3] = ["notify", "status", "bandwidth"];
+const LATER: [&str; 2] = ["notify", "status"];
 
 /// The host key when none is named, beside the configuration.
 const DEFAULT_HOST_KEY: &str = "host_ed25519";
@@ -39,6 +43,19 @@ const DEFAULT_MAX_UNAUTHENTICATED: usize = 256;
 /// A site of clients behind one address may come at once, a flood from one address may not fill
 /// the places of the others.
 const DEFAULT_MAX_UNAUTHENTICATED_PER_ADDRESS: usize = 32;
+
+/// What hundreds of tenants with one schedule start at once goes through in turns: beyond these
+/// the disks only seek. Sessions over it wait for a place and are not refused.
+const DEFAULT_MAX_SESSIONS: usize = 128;
+
+/// A full file system is slow, and btrfs may need room to delete.
+const DEFAULT_MIN_FREE: MinFree = MinFree::Percent(1.0);
+
+/// A year and its last month, so that this year's can be compared with the last.
+const DEFAULT_KEEP_SESSIONS: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// Below this a session could not even exchange keys before clients give up.
+const LEAST_BANDWIDTH: u64 = 16 << 10;
 
 /// Reads the table, which may be missing. `directory` is that of the file.
 pub(super) fn read(
@@ -125,6 +142,16 @@ pub(super) fn read(
         at_least_one,
     );
 
+    let max_sessions = table.value_or("max_sessions", DEFAULT_MAX_SESSIONS, at_least_one);
+    let bandwidth = table.value_or("bandwidth", None, bandwidth);
+    let min_free = table.value_or("min_free", DEFAULT_MIN_FREE, min_free);
+    let keep_sessions = table.value_or("keep_sessions", Some(DEFAULT_KEEP_SESSIONS), |item| {
+        if item.is_string() && item.string("")?.value == "forever" {
+            return Some(None);
+        }
+        duration(item).map(Some)
+    });
+
     Some(ServerConfig {
         storage: storage?,
         listen,
@@ -136,6 +163,10 @@ pub(super) fn read(
         login_grace,
         max_unauthenticated,
         max_unauthenticated_per_address,
+        max_sessions,
+        bandwidth,
+        min_free,
+        keep_sessions,
     })
 }
 
@@ -250,6 +281,73 @@ fn ciphers(item: &Item<'_>) -> Option<Vec<String>> {
 fn at_least_one(item: &Item<'_>) -> Option<usize> {
     item.integer(1..=1_000_000)
         .and_then(|n| usize::try_from(n).ok())
+}
+
+/// `"5GiB"` or `"1%"`.
+fn min_free(item: &Item<'_>) -> Option<MinFree> {
+    let text = item.string("a size like \"5GiB\", or a part of the disk like \"1%\"")?;
+    let Some(number) = text.value.strip_suffix('%') else {
+        return size(item).map(MinFree::Bytes);
+    };
+    match number.trim().parse::<f64>() {
+        Ok(percent) if (0.0..=50.0).contains(&percent) => Some(MinFree::Percent(percent)),
+        _ => {
+            item.error("\"min_free\" in percent must be a number from 0 to 50, like \"1%\"");
+            None
+        }
+    }
+}
+
+/// `"20MiB/s"`, or `false` for as fast as it goes.
+pub(super) fn bandwidth(item: &Item<'_>) -> Option<Option<u64>> {
+    if item.as_boolean() == Some(false) {
+        return Some(None);
+    }
+    let text = item.string("a size for each second like \"20MiB/s\", or false")?;
+    let Some(each_second) = text.value.trim().strip_suffix("/s") else {
+        item.error(format!(
+            "\"{}\" is not a bandwidth: write a size for each second, like \"20MiB/s\"",
+            text.value
+        ));
+        return None;
+    };
+    match parse_size(each_second) {
+        Ok(bytes) if bytes >= LEAST_BANDWIDTH => Some(Some(bytes)),
+        Ok(_) => {
+            item.error("\"bandwidth\" must be at least \"16KiB/s\"");
+            None
+        }
+        Err(why) => {
+            item.error(format!("\"{}\" is not a bandwidth: {why}", text.value));
+            None
+        }
+    }
+}
+
+pub(super) fn size(item: &Item<'_>) -> Option<u64> {
+    let text = item.string("a size like \"500GiB\"")?;
+    match parse_size(text.value) {
+        Ok(found) => Some(found),
+        Err(why) => {
+            item.error(format!("\"{}\" is not a size: {why}", text.value));
+            None
+        }
+    }
+}
+
+/// A size with bounds, in bytes; no upper one: `u64::MAX`.
+pub(super) fn size_within(item: &Item<'_>, least: u64, most: u64) -> Option<u64> {
+    let found = size(item)?;
+    if (least..=most).contains(&found) {
+        return Some(found);
+    }
+    let least = render_size(least);
+    let name = &item.name;
+    item.error(match most {
+        u64::MAX => format!("\"{name}\" must be at least {least}"),
+        most => format!("\"{name}\" must be from {least} to {}", render_size(most)),
+    });
+    None
 }
 
 /// One of the named values.

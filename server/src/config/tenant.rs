@@ -12,11 +12,11 @@ use super::diagnostic::Problems;
 use super::keys::{self, FoundKey};
 use super::policy;
 use super::raw::{Document, Item, Setting, Table};
-use super::server::{check_host_key_is_there, duration, paths};
-use super::{SnapshotPolicy, Tenant};
+use super::server::{bandwidth, check_host_key_is_there, duration, paths, size_within};
+use super::{Quota, SessionLimits, SnapshotPolicy, Tenant};
 use crate::retention::Rules;
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 16] = [
     "port",
     "login",
     "restore_login",
@@ -26,19 +26,17 @@ const KEYS: [&str; 10] = [
     "snapshots",
     "keep",
     "max_sessions",
+    "max_files",
+    "max_memory",
+    "max_path",
+    "max_xattrs",
+    "bandwidth",
+    "quota",
     "prune",
 ];
 
 /// Keys that later versions have.
-const LATER: [&str; 7] = [
-    "quota",
-    "bandwidth",
-    "expect",
-    "legacy_ssh",
-    "verify",
-    "owner_names",
-    "notify",
-];
+const LATER: [&str; 5] = ["expect", "legacy_ssh", "verify", "owner_names", "notify"];
 
 const DEFAULT_LOGIN: &str = "root";
 const DEFAULT_RESTORE_LOGIN: &str = "restore";
@@ -48,6 +46,12 @@ const DEFAULT_MAX_SESSIONS: u64 = 4;
 
 /// Ends before the same hour of the next day, whatever there is to remove.
 const DEFAULT_PRUNE_LIMIT: Duration = Duration::from_secs(20 * 3600);
+
+/// Indexes of files are whole numbers of 31 bits on the wire.
+const MOST_FILES: u64 = 1 << 30;
+
+/// The kernel takes no longer path in one piece (PATH_MAX without the NUL).
+const LONGEST_PATH: u64 = 4095;
 
 /// What one table says.
 #[derive(Debug, Clone)]
@@ -62,6 +66,12 @@ pub(super) struct Draft {
     keep: Setting<Option<Rules>>,
     prune_limit: Setting<Duration>,
     max_sessions: Setting<u64>,
+    max_files: Setting<u64>,
+    max_memory: Setting<u64>,
+    max_path: Setting<u64>,
+    max_xattrs: Setting<u64>,
+    bandwidth: Setting<Option<u64>>,
+    quota: Setting<Quota>,
 }
 
 impl Draft {
@@ -78,6 +88,12 @@ impl Draft {
             keep: Setting::Absent,
             prune_limit: Setting::Absent,
             max_sessions: Setting::Absent,
+            max_files: Setting::Absent,
+            max_memory: Setting::Absent,
+            max_path: Setting::Absent,
+            max_xattrs: Setting::Absent,
+            bandwidth: Setting::Absent,
+            quota: Setting::Absent,
         }
     }
 
@@ -114,6 +130,12 @@ impl Draft {
             keep: table.setting("keep", policy::keep),
             prune_limit: table.setting("prune", prune_limit),
             max_sessions: table.setting("max_sessions", |item| item.integer(1..=10_000)),
+            max_files: table.setting("max_files", |item| item.integer(1000..=MOST_FILES)),
+            max_memory: table.setting("max_memory", |item| size_within(item, 16 << 20, 1 << 40)),
+            max_path: table.setting("max_path", |item| item.integer(255..=LONGEST_PATH)),
+            max_xattrs: table.setting("max_xattrs", |item| size_within(item, 64 << 10, 1 << 30)),
+            bandwidth: table.setting("bandwidth", bandwidth),
+            quota: table.setting("quota", quota),
         }
     }
 
@@ -130,6 +152,12 @@ impl Draft {
             keep: self.keep.or(&defaults.keep),
             prune_limit: self.prune_limit.or(&defaults.prune_limit),
             max_sessions: self.max_sessions.or(&defaults.max_sessions),
+            max_files: self.max_files.or(&defaults.max_files),
+            max_memory: self.max_memory.or(&defaults.max_memory),
+            max_path: self.max_path.or(&defaults.max_path),
+            max_xattrs: self.max_xattrs.or(&defaults.max_xattrs),
+            bandwidth: self.bandwidth.or(&defaults.bandwidth),
+            quota: self.quota.or(&defaults.quota),
         }
     }
 
@@ -162,6 +190,7 @@ impl Draft {
         let Setting::Is(port) = self.port else {
             return None;
         };
+        let limits = SessionLimits::default();
         Some(Tenant {
             name: name.to_owned(),
             port: port.value,
@@ -176,6 +205,16 @@ impl Draft {
             prune_limit: Some(self.prune_limit.value_or(DEFAULT_PRUNE_LIMIT)),
             max_sessions: usize::try_from(self.max_sessions.value_or(DEFAULT_MAX_SESSIONS))
                 .expect("the reader allows at most ten thousand"),
+            limits: SessionLimits {
+                files: u32::try_from(self.max_files.value_or(limits.files.into()))
+                    .expect("the reader allows what an index can hold"),
+                memory: self.max_memory.value_or(limits.memory),
+                path: usize::try_from(self.max_path.value_or(limits.path as u64))
+                    .expect("the reader allows what the kernel takes"),
+                xattrs: self.max_xattrs.value_or(limits.xattrs),
+            },
+            bandwidth: self.bandwidth.value_or(None),
+            quota: self.quota.value_or(Quota::default()),
         })
     }
 
@@ -307,6 +346,39 @@ fn check_login(name: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// `"500GiB"`, `{ size = "500GiB", files = 2000000 }`, or `false` for none.
+fn quota(item: &Item<'_>) -> Option<Quota> {
+    if item.as_boolean() == Some(false) {
+        return Some(Quota::default());
+    }
+    if item.is_string() {
+        return Some(Quota {
+            size: Some(size_within(item, 1 << 20, u64::MAX)?),
+            files: None,
+        });
+    }
+    let table = item.table(
+        "\"quota\"",
+        "a size like \"500GiB\", a table like { size = \"500GiB\", files = 2000000 }, or false",
+    )?;
+    table.check_keys(&["size", "files"], &[]);
+    let size = table
+        .item("size")
+        .map(|item| size_within(&item, 1 << 20, u64::MAX));
+    let files = table.item("files").map(|item| item.integer(100..=u64::MAX));
+    if size.is_none() && files.is_none() {
+        item.error("\"quota\" says nothing; give it a size or a number of files");
+        return None;
+    }
+    if size == Some(None) || files == Some(None) {
+        return None;
+    }
+    Some(Quota {
+        size: size.flatten(),
+        files: files.flatten(),
+    })
 }
 
 fn prune_limit(item: &Item<'_>) -> Option<Duration> {

@@ -1,5 +1,5 @@
-//! Durations as people write them: `"90s"`, `"90m"`, `"24h"`, `"2d"`, `"1h30m"`; and both
-//! durations and sizes as they are printed.
+//! Durations as people write them: `"90s"`, `"90m"`, `"24h"`, `"2d"`, `"1h30m"`; sizes: `"500GiB"`,
+//! `"1.5TB"`; and both as they are printed.
 
 use std::time::Duration;
 
@@ -77,6 +77,51 @@ pub fn render_duration(duration: Duration) -> String {
     }
     out
 }
+
+/// Units of sizes, in bytes.
+const SIZES: [(&str, u64); 9] = [
+    ("B", 1),
+    ("kB", 1000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+
+/// Parses a size: a number, with up to three decimals, and a unit, `B`, `KiB` … `TiB` or `kB` …
+/// `TB`. In bytes, rounded down. The error is what is wrong, fit for the end of a message.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    const SHAPE: &str = "write a number with its unit, like \"500GiB\", \"1.5TiB\" or \"20MB\"";
+    let text = text.trim();
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = unit.trim_start();
+    if number.is_empty() || unit.is_empty() {
+        return Err(SHAPE.to_owned());
+    }
+    let Some((_, bytes)) = SIZES.iter().find(|(name, _)| *name == unit) else {
+        return Err(format!("there is no unit \"{unit}\": {SHAPE}"));
+    };
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+    if whole.is_empty() || !(1..=3).contains(&decimals.len()) || decimals.contains('.') {
+        return Err(SHAPE.to_owned());
+    }
+    let thousandths: u128 = format!("{whole}{decimals:0<3}")
+        .parse()
+        .map_err(|_| SHAPE.to_owned())?;
+    u64::try_from(thousandths * u128::from(*bytes) / 1000)
+        .ok()
+        .filter(|size| *size <= LARGEST_SIZE)
+        .ok_or_else(|| "that is more than a disk can hold".to_owned())
+}
+
+/// An exbibyte: safe to add up in signed numbers.
+const LARGEST_SIZE: u64 = 1 << 60;
 
 /// A number of things: `1 file`, `2 files`, `1 directory`, `0 directories`.
 pub fn count(n: u64, one: &str) -> String {
@@ -165,6 +210,38 @@ mod tests {
             (1_000_000, "11d13h"),
         ] {
             assert_eq!(render_duration(Duration::from_secs(secs)), text);
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_as_they_are_written() {
+        for (text, bytes) in [
+            ("0B", 0),
+            ("1KiB", 1024),
+            ("20MiB", 20 << 20),
+            ("20 MB", 20_000_000),
+            ("500GiB", 500 << 30),
+            ("1.5TiB", 3 << 39),
+            ("0.001kB", 1),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in [
+            "",
+            "20",
+            "MiB",
+            "20mib",
+            "20M",
+            "1,5GiB",
+            "1.GiB",
+            ".5GiB",
+            "1.2345GiB",
+            "1.2.3GiB",
+            "-1GiB",
+            "99999999TiB",
+            "999999999999999999999999999999999999999999999TiB",
+        ] {
+            assert!(parse_size(text).is_err(), "{text}");
         }
     }
 

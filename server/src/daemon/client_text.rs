@@ -158,6 +158,9 @@ mod tests {
             keep: None,
             prune_limit: None,
             max_sessions: 4,
+            limits: crate::config::SessionLimits::default(),
+            bandwidth: None,
+            quota: crate::config::Quota::default(),
         }
     }
 

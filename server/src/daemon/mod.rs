@@ -32,6 +32,7 @@ use jiff::Timestamp;
 use crate::catalogue::Catalogue;
 use crate::config::{Config, MetadataPolicy};
 use crate::confine::Metadata;
+use crate::places::Places;
 use crate::ssh;
 use crate::tenant::TenantHandle;
 use scheduler::Scheduler;
@@ -54,12 +55,17 @@ pub struct Daemon {
     ports: RwLock<BTreeMap<String, u16>>,
     scheduler: Scheduler,
     work: Work,
+    /// For rsync sessions of all tenants.
+    places: Arc<Places>,
     started: Timestamp,
 }
 
 impl Daemon {
     fn new(config: Config, catalogue: Catalogue) -> Self {
+        let places = Arc::new(Places::default());
+        places.set(config.server.max_sessions);
         Self {
+            places,
             config: RwLock::new(Arc::new(config)),
             tenants: RwLock::default(),
             known: Mutex::default(),

@@ -111,6 +111,7 @@ impl Daemon {
         let removed = before.keys().filter(|name| !tenants.contains_key(*name));
         let removed = removed.cloned().collect();
         drop(tenants);
+        self.places.set(config.server.max_sessions);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
         ReloadFacts {
             added,

@@ -37,6 +37,9 @@ const POSTPONED_LOOK: Duration = Duration::from_secs(1);
 /// After a failure (a full disk, say) the next try is not before this.
 const RETRY_AFTER: Duration = Duration::from_secs(600);
 
+/// How often old records of sessions are looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(6 * 3600);
+
 /// What is under way for a tenant.
 #[derive(Debug, Default)]
 struct Underway {
@@ -123,7 +126,12 @@ impl Drop for Pruning<'_> {
 impl Daemon {
     /// Runs until the process ends.
     pub(super) async fn keep_schedule(self: Arc<Self>) {
+        let mut forgot: Option<Instant> = None;
         loop {
+            if forgot.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
+                forgot = Some(Instant::now());
+                tokio::task::block_in_place(|| self.forget_old_sessions());
+            }
             // It reads the catalogue for every tenant.
             let sleep = match tokio::task::block_in_place(|| self.start_what_is_due()) {
                 Ok(sleep) => sleep,
@@ -136,6 +144,22 @@ impl Daemon {
                 () = tokio::time::sleep(sleep) => {}
                 () = self.scheduler().woken.notified() => {}
             }
+        }
+    }
+
+    /// Records of sessions older than `keep_sessions` go, so that the catalogue does not grow for
+    /// ever.
+    fn forget_old_sessions(&self) {
+        let Some(keep) = self.config().server.keep_sessions else {
+            return;
+        };
+        let Ok(before) = Timestamp::now().checked_sub(keep) else {
+            return;
+        };
+        match self.catalogue().forget_sessions_before(before) {
+            Ok(0) => {}
+            Ok(forgotten) => info!(forgotten, "forgot old records of sessions"),
+            Err(e) => warn!("{e}"),
         }
     }
 

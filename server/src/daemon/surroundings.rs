@@ -33,6 +33,7 @@ impl Sessions for Front {
             }),
             metadata: self.daemon.metadata(),
             landlock: self.daemon.config().server.landlock,
+            places: Arc::clone(&self.daemon.places),
         };
         dispatcher.start(admitted, request, pipe);
     }

@@ -21,6 +21,7 @@ use super::{Admitted, Pipe, Request, Sessions, View};
 use crate::catalogue::{Catalogue, SessionRecord};
 use crate::config::LandlockPolicy;
 use crate::confine::{Metadata, TenantRoot};
+use crate::places::{NoPlace, Places};
 use crate::tenant::NotAdmitted;
 
 /// How long a session waits for a snapshot to be over.
@@ -60,6 +61,8 @@ pub struct Dispatcher {
     pub surroundings: Arc<dyn Surroundings>,
     pub metadata: Metadata,
     pub landlock: LandlockPolicy,
+    /// Over all tenants.
+    pub places: Arc<Places>,
 }
 
 impl Sessions for Dispatcher {
@@ -72,6 +75,7 @@ impl Sessions for Dispatcher {
             surroundings: Arc::clone(&self.surroundings),
             metadata: self.metadata,
             landlock: self.landlock,
+            places: Arc::clone(&self.places),
         };
         let spawned = std::thread::Builder::new()
             .name(format!("session {}", session.id))
@@ -118,6 +122,7 @@ struct Session {
     surroundings: Arc<dyn Surroundings>,
     metadata: Metadata,
     landlock: LandlockPolicy,
+    places: Arc<Places>,
 }
 
 impl Session {
@@ -215,9 +220,28 @@ impl Session {
                 return self.refuse_in_protocol(options, refusal);
             }
             Err(NotAdmitted::SnapshotRuns) => {
+                tracing::warn!("refused an rsync session: a snapshot takes too long");
                 let refusal = ProtocolError {
                     exit: ExitCode::StartClient,
                     message: "a snapshot is being taken; try again later".to_owned(),
+                };
+                return self.refuse_in_protocol(options, refusal);
+            }
+        };
+        let place = match self.places.take(PATIENCE, || self.pipe.is_disconnected()) {
+            Ok(place) => place,
+            Err(NoPlace::Gone) => {
+                tracing::info!("the client left while its session waited for its turn");
+                return self.pipe.exit(ExitCode::StreamIo.code().into());
+            }
+            Err(NoPlace::Late(running)) => {
+                tracing::warn!(running, "too many sessions on the server");
+                let refusal = ProtocolError {
+                    exit: ExitCode::StartClient,
+                    message: format!(
+                        "{running} sessions run on this server already, which is the most it \
+                         takes, and none ended for an hour; try again later"
+                    ),
                 };
                 return self.refuse_in_protocol(options, refusal);
             }
@@ -241,6 +265,7 @@ impl Session {
             }
         };
         self.end(&mut record, &outcome, changes_disk);
+        drop(place);
         drop(pass);
         self.pipe.exit(outcome.exit);
         if changes_disk {
@@ -284,6 +309,7 @@ impl Session {
             root,
             home: self.admitted.tenant.home().to_owned(),
             landlock: self.landlock,
+            limits: self.admitted.tenant.config().limits,
             options,
             words,
         };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use coffre_protocol::command::Word;
+use coffre_protocol::flist::Limits;
 use coffre_protocol::handshake::{Handshake, Negotiated};
 use coffre_protocol::mux::{MessageKind, put_message};
 use coffre_protocol::options::{RemoveSource, SecludedArgs, ServerOptions, render_usage_error};
@@ -15,7 +16,7 @@ use coffre_protocol::{ExitCode, ProtocolError, ProtocolVersion};
 use super::Pipe;
 use super::pipe::{Event, Output};
 use super::receive::{Outcome, Receiver};
-use crate::config::LandlockPolicy;
+use crate::config::{LandlockPolicy, SessionLimits};
 use crate::confine::{TenantRoot, landlock};
 
 /// How long a client may take for its part of the handshake.
@@ -26,6 +27,7 @@ pub(super) struct Push {
     pub(super) root: TenantRoot,
     pub(super) home: PathBuf,
     pub(super) landlock: LandlockPolicy,
+    pub(super) limits: SessionLimits,
     pub(super) options: ServerOptions,
     /// The words that `options` was made of.
     pub(super) words: Vec<Word>,
@@ -192,8 +194,28 @@ impl Push {
         let negotiated = opening
             .handshake(&options)
             .map_err(|refused| (Arc::clone(&pipe), refused))?;
-        let receiver = Receiver::new(Arc::clone(&pipe), self.root, &options, negotiated);
+        let limits = of_lists(&self.limits);
+        let receiver = Receiver::new(Arc::clone(&pipe), self.root, &options, negotiated, limits);
         Ok(receiver.run(&opening.bytes))
+    }
+}
+
+/// A session's memory, shared out: a list that arrives may take as much as those that are held
+/// already, and ACLs and extended attributes the last quarter.
+pub(super) fn of_lists(limits: &SessionLimits) -> Limits {
+    let memory = usize::try_from(limits.memory).unwrap_or(usize::MAX);
+    Limits {
+        entries: limits.files,
+        list_bytes: memory / 8 * 3,
+        cache_bytes: memory / 4,
+        id_names: usize::try_from(limits.files)
+            .unwrap_or(usize::MAX)
+            .min(1 << 20),
+        name: limits.path,
+        link_target: limits.path,
+        xattr_value: u32::try_from(limits.xattrs).unwrap_or(u32::MAX),
+        xattr_set: limits.xattrs,
+        ..Limits::default()
     }
 }
 

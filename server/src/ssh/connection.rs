@@ -173,6 +173,10 @@ async fn run(
         },
         deadline,
         Patience::default(),
+        [
+            Arc::clone(&service.tenant.bandwidth),
+            Arc::clone(&service.shared.bandwidth),
+        ],
         Arc::clone(link),
     );
     let mut connection = match russh::server::run_stream(config, stream, handler).await {

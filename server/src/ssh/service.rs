@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::limits::{Counters, Door, Throttle};
 use super::offer::Offers;
+use crate::bandwidth::Bandwidth;
 use crate::config::ServerConfig;
 use crate::session::Sessions;
 use crate::tenant::TenantHandle;
@@ -108,6 +109,7 @@ pub(super) struct Shared {
     pub(super) sessions: Arc<dyn Sessions>,
     pub(super) door: Arc<Door>,
     pub(super) counters: Counters,
+    pub(super) bandwidth: Arc<Bandwidth>,
     grace: Mutex<Duration>,
     /// Tenants that are no longer served but may have sessions.
     removed: Mutex<Vec<Weak<Service>>>,
@@ -119,6 +121,7 @@ impl Shared {
             sessions,
             door: Arc::default(),
             counters: Counters::default(),
+            bandwidth: Arc::default(),
             grace: Mutex::default(),
             removed: Mutex::default(),
         }
@@ -129,6 +132,7 @@ impl Shared {
             config.max_unauthenticated,
             config.max_unauthenticated_per_address,
         );
+        self.bandwidth.set(config.bandwidth);
         *self.grace.lock().unwrap_or_else(PoisonError::into_inner) = config.login_grace;
     }
 

@@ -1,11 +1,14 @@
 //! The byte stream as the SSH library gets it: the socket with a login deadline, an eye on stuck
-//! writes, and a way to end it from outside.
+//! writes, a limit on its speed, and a way to end it from outside.
 //!
 //! The library has none of these: an unauthenticated peer may stay for ever by sending a byte now
 //! and then, a write to a peer that reads nothing waits for ever (and while it waits nothing else
 //! of the connection runs), a client that is told goodbye may stay, and dropping what the library
 //! gave back does not stop the connection. Here each of them becomes an I/O error, at which the
 //! library lets go.
+//!
+//! The limit on speed is kept here and not in the callbacks: here the two directions know nothing
+//! of each other, so a client that is slowed down in one is not held up in the other.
 
 use std::future::Future;
 use std::io;
@@ -18,6 +21,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::connection::Link;
+use crate::bandwidth::{Bandwidth, Bucket};
+
+/// With a limit on speed, the longest piece that is written at once.
+const PACED_BYTES: usize = 32 << 10;
 
 /// How long a peer may keep us waiting after its login.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +65,10 @@ pub(super) struct Guarded<S> {
     leaving: bool,
     write_deadline: Pin<Box<Sleep>>,
     write_stuck: bool,
+    /// The tenant's, and the server's.
+    bandwidth: [Arc<Bandwidth>; 2],
+    read_pause: Pause,
+    write_pause: Pause,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
     ended: bool,
 }
@@ -68,6 +79,7 @@ impl<S> Guarded<S> {
         begun: Begun,
         login_deadline: Instant,
         patience: Patience,
+        bandwidth: [Arc<Bandwidth>; 2],
         link: Arc<Link>,
     ) -> Self {
         let end = {
@@ -84,6 +96,9 @@ impl<S> Guarded<S> {
             leaving: false,
             write_deadline: Box::pin(tokio::time::sleep_until(login_deadline)),
             write_stuck: false,
+            bandwidth,
+            read_pause: Pause::default(),
+            write_pause: Pause::default(),
             end,
             ended: false,
         }
@@ -133,7 +148,51 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             }
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut this.inner).poll_read(cx, buf)
+        // Before the login there is a deadline instead: strangers take nothing of the tenant's.
+        let paced = this.link.is_authenticated();
+        if paced {
+            let [tenant, server] = &this.bandwidth;
+            let buckets = [&tenant.incoming, &server.incoming];
+            ready!(this.read_pause.poll(&buckets, cx));
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
+        if paced {
+            let n = buf.filled().len() - before;
+            for bandwidth in &this.bandwidth {
+                bandwidth.incoming.take(n);
+            }
+        }
+        read
+    }
+}
+
+/// A wait for buckets to be out of debt.
+#[derive(Default)]
+struct Pause {
+    sleep: Option<Pin<Box<Sleep>>>,
+    sleeps: bool,
+}
+
+impl Pause {
+    fn poll(&mut self, buckets: &[&Bucket], cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.sleeps
+                && let Some(sleep) = &mut self.sleep
+            {
+                ready!(sleep.as_mut().poll(cx));
+                self.sleeps = false;
+            }
+            let Some(delay) = buckets.iter().filter_map(|bucket| bucket.delay()).max() else {
+                return Poll::Ready(());
+            };
+            let until = Instant::now() + delay;
+            match &mut self.sleep {
+                Some(sleep) => sleep.as_mut().reset(until),
+                none => *none = Some(Box::pin(tokio::time::sleep_until(until))),
+            }
+            self.sleeps = true;
+        }
     }
 }
 
@@ -150,10 +209,26 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
             this.sent -= n;
             return Poll::Ready(Ok(n));
         }
+        let paced = this.link.is_authenticated();
+        if paced {
+            let [tenant, server] = &this.bandwidth;
+            let buckets = [&tenant.outgoing, &server.outgoing];
+            ready!(this.write_pause.poll(&buckets, cx));
+        }
+        let buf = if paced {
+            &buf[..buf.len().min(PACED_BYTES)]
+        } else {
+            buf
+        };
         let written = Pin::new(&mut this.inner).poll_write(cx, buf);
-        if written.is_ready() {
+        if let Poll::Ready(result) = written {
             this.write_stuck = false;
-            return written;
+            if let (true, Ok(n)) = (paced, &result) {
+                for bandwidth in &this.bandwidth {
+                    bandwidth.outgoing.take(*n);
+                }
+            }
+            return Poll::Ready(result);
         }
         if !this.write_stuck {
             this.write_stuck = true;
@@ -194,11 +269,57 @@ mod tests {
 
     /// A stream over a pipe of 16 bytes, and the peer's end of it.
     fn guarded(begun: Begun) -> (Guarded<DuplexStream>, DuplexStream, Arc<Link>) {
-        let (near, far) = tokio::io::duplex(16);
+        guarded_and_slow(begun, None, 16)
+    }
+
+    fn guarded_and_slow(
+        begun: Begun,
+        rate: Option<u64>,
+        pipe: usize,
+    ) -> (Guarded<DuplexStream>, DuplexStream, Arc<Link>) {
+        let (near, far) = tokio::io::duplex(pipe);
         let link = Arc::new(Link::new(None));
         let deadline = Instant::now() + GRACE;
-        let stream = Guarded::new(near, begun, deadline, PATIENCE, Arc::clone(&link));
+        let bandwidth = [(); 2].map(|()| Arc::new(Bandwidth::default()));
+        bandwidth[0].set(rate);
+        let link_of_it = Arc::clone(&link);
+        let stream = Guarded::new(near, begun, deadline, PATIENCE, bandwidth, link_of_it);
         (stream, far, link)
+    }
+
+    #[tokio::test]
+    async fn a_direction_that_is_slowed_down_does_not_hold_up_the_other() {
+        let (stream, mut far, link) = guarded_and_slow(Begun::default(), Some(1 << 20), 1 << 20);
+        link.authenticated();
+        let (mut reads, mut writes) = tokio::io::split(stream);
+        // A quarter of a second's worth passes at once, the second is paid for by the third.
+        far.write_all(&vec![7; 768 << 10]).await.unwrap();
+        let begin = Instant::now();
+        let reading = tokio::spawn(async move {
+            for _ in 0..3 {
+                reads.read_exact(&mut vec![0; 256 << 10]).await.unwrap();
+            }
+            Instant::now()
+        });
+        writes.write_all(b"at once").await.unwrap();
+        let mut word = [0; 7];
+        far.read_exact(&mut word).await.unwrap();
+        let answered = Instant::now();
+        let read = reading.await.unwrap();
+        assert!(read - begin >= Duration::from_millis(200));
+        assert!(answered < read, "the answer waited for the reading");
+    }
+
+    #[tokio::test]
+    async fn a_write_that_is_slowed_down_is_not_taken_for_stuck() {
+        let (mut stream, mut far, link) =
+            guarded_and_slow(Begun::default(), Some(64 << 10), 1 << 20);
+        link.authenticated();
+        let begin = Instant::now();
+        // Pauses of half a second: longer than the patience with a peer that takes nothing.
+        stream.write_all(&vec![7; 80 << 10]).await.unwrap();
+        assert!(begin.elapsed() > PATIENCE.write);
+        far.read_exact(&mut vec![0; 80 << 10]).await.unwrap();
     }
 
     #[tokio::test]

@@ -93,6 +93,9 @@ pub(crate) fn tenant(name: &str, keys: Vec<KeyRule>) -> Tenant {
         keep: None,
         prune_limit: None,
         max_sessions: 4,
+        limits: coffre::config::SessionLimits::default(),
+        bandwidth: None,
+        quota: coffre::config::Quota::default(),
     }
 }
 
@@ -110,6 +113,10 @@ pub(crate) fn config(directory: &Path) -> Config {
             login_grace: Duration::from_secs(30),
             max_unauthenticated: 100,
             max_unauthenticated_per_address: 100,
+            max_sessions: 100,
+            bandwidth: None,
+            min_free: coffre::config::MinFree::Bytes(0),
+            keep_sessions: None,
         },
         tenants: Vec::new(),
     }

@@ -250,4 +250,18 @@ fn indexes_and_held_entries_have_an_end() {
         flists.push(list).unwrap_err().message,
         "file lists have more than 3 entries at a time"
     );
+
+    let first_list = list_of(ListHead::first(&few), &["a/", "b"]);
+    let small = FlistFormat {
+        limits: Limits {
+            list_bytes: first_list.bytes() + 10,
+            ..Limits::default()
+        },
+        ..format()
+    };
+    let mut flists = Flists::new(&small);
+    flists.push(first_list).unwrap();
+    let list = list_of(flists.announce(0).unwrap(), &["a/1", "a/2"]);
+    let told = flists.push(list).unwrap_err().message;
+    assert!(told.starts_with("file lists take more than "), "{told}");
 }

@@ -3,7 +3,7 @@
 use coffre_protocol::ProtocolVersion;
 use coffre_protocol::checksum::{BlockSummer, FileSummer, StrongKind};
 use coffre_protocol::delta::Compression;
-use coffre_protocol::flist::FlistFormat;
+use coffre_protocol::flist::{FlistFormat, Limits};
 use coffre_protocol::handshake::{CompatFlags, Negotiated};
 use coffre_protocol::item::ItemFlags;
 use coffre_protocol::options::{MissingArgs, ServerOptions, Xattrs};
@@ -35,8 +35,9 @@ impl Agreed {
         self.compat.contains(CompatFlags::INC_RECURSE)
     }
 
-    pub(super) fn list_format(&self, options: &ServerOptions) -> FlistFormat {
+    pub(super) fn list_format(&self, options: &ServerOptions, limits: Limits) -> FlistFormat {
         FlistFormat {
+            limits,
             varint_flags: self.compat.contains(CompatFlags::VARINT_FLIST_FLAGS),
             safe_flist: self.compat.contains(CompatFlags::SAFE_FLIST),
             id0_names: self.compat.contains(CompatFlags::ID0_NAMES),

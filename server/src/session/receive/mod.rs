@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use coffre_protocol::delta::TokenDecoder;
-use coffre_protocol::flist::{EntryRef, FileList, FlistDecoder, Flists, NamesByDir};
+use coffre_protocol::flist::{EntryRef, FileList, FlistDecoder, Flists, Limits, NamesByDir};
 use coffre_protocol::handshake::Negotiated;
 use coffre_protocol::mux::{Demux, MessageKind};
 use coffre_protocol::ndx::NdxCoder;
@@ -234,10 +234,11 @@ impl Receiver {
         root: TenantRoot,
         options: &ServerOptions,
         negotiated: Negotiated,
+        limits: Limits,
     ) -> Self {
         let agreed = Agreed::new(options, negotiated);
         let policy = Policy::new(options, agreed.version);
-        let format = agreed.list_format(options);
+        let format = agreed.list_format(options, limits);
         let wants_filters = options.receiver_wants_filter_list(agreed.version);
         let now = Instant::now();
         Self {
