@@ -42,7 +42,7 @@ fn measure(kind: &str, files: usize) -> Result<()> {
         }
     }
     let copy = mounted.path.join("copy");
-    let mut times: [Vec<Duration>; 5] = Default::default();
+    let mut times: [Vec<Duration>; 7] = Default::default();
     for round in 0..ROUNDS {
         let when = Timestamp::from_second(1_800_000_000 + round as i64)?;
         sync(&mounted.path)?;
@@ -58,6 +58,36 @@ fn measure(kind: &str, files: usize) -> Result<()> {
         time(&mut times[4], || {
             Ok(snapshot::measure(&home, &[taken.name], &())?)
         })?;
+        // A hundredth of the files is replaced; then the old one becomes the new one.
+        for i in (round..files).step_by(100) {
+            let directory = i / FILES_PER_DIRECTORY;
+            let directory = live.join(format!("{}/{directory}", directory % 50));
+            let new = directory.join("new");
+            std::fs::write(&new, [8; 1024])?;
+            std::fs::rename(
+                new,
+                directory.join(format!("file-{}", i % FILES_PER_DIRECTORY)),
+            )?;
+        }
+        sync(&mounted.path)?;
+        let later = Timestamp::from_second(1_900_000_000 + round as i64)?;
+        let taken = time(&mut times[5], || {
+            let old = Some(taken.name);
+            let taken = snapshot::take_recycling(&home, later, State::Complete, old, &())?;
+            anyhow::ensure!(taken.not_recycled.is_none(), "{taken:?}");
+            Ok(taken)
+        })?;
+        let later = Timestamp::from_second(2_000_000_000 + round as i64)?;
+        let taken = time(&mut times[6], || {
+            let old = Some(taken.name);
+            Ok(snapshot::take_recycling(
+                &home,
+                later,
+                State::Complete,
+                old,
+                &(),
+            )?)
+        })?;
         time(&mut times[2], || {
             Ok(snapshot::remove(&home, taken.name, None, &())?)
         })?;
@@ -65,13 +95,16 @@ fn measure(kind: &str, files: usize) -> Result<()> {
             run("rm", &["-rf".as_ref(), copy.as_os_str()])
         })?;
     }
-    let [take, cp, remove, rm, size] = times.map(median);
+    let [take, cp, remove, rm, size, recycle, idle] = times.map(median);
     let ratio = |a: Duration, b: Duration| a.as_secs_f64() / b.as_secs_f64();
     println!(
         "{kind}: take {take:.2?}, cp -al {cp:.2?}: {:.2}; remove {remove:.2?}, rm -rf {rm:.2?}: \
-         {:.2}; measure {size:.2?}",
+         {:.2}; measure {size:.2?}; recycle with 1 % changed {recycle:.2?}, nothing changed \
+         {idle:.2?}: {:.3} and {:.3} of cp -al and rm -rf",
         ratio(take, cp),
         ratio(remove, rm),
+        ratio(recycle, cp + rm),
+        ratio(idle, cp + rm),
     );
     Ok(())
 }

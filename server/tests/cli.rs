@@ -423,6 +423,48 @@ fn a_snapshot_prints_its_name_and_nothing_else_on_stdout() {
 }
 
 #[test]
+fn a_snapshot_that_is_due_to_go_becomes_the_next_one() {
+    let place = Place::new(&format!("{}keep = {{ last = 2 }}\n", tenant("web01", 0)));
+    let _server = place.serve();
+    let live = place.storage().join("web01/live");
+    let home = place.storage().join("web01/snapshots");
+    std::fs::write(live.join("file"), "1").unwrap();
+    let take = || {
+        let output = place.run(&["snapshot", "web01"]);
+        assert_eq!(output.status, Some(0), "{}", output.stderr);
+        (output.stdout.trim_end().to_owned(), output.stderr)
+    };
+    let (first, _) = take();
+    let (second, _) = take();
+    let inode = |name: &str| {
+        let meta = std::fs::metadata(home.join(name)).unwrap();
+        std::os::unix::fs::MetadataExt::ino(&meta)
+    };
+    let root = inode(&first);
+    std::fs::write(live.join("new"), "2").unwrap();
+    std::fs::rename(live.join("new"), live.join("file")).unwrap();
+    let (third, told) = take();
+    let note = format!("{first} was due to go, and has become this one");
+    assert!(told.contains(&note), "{told}");
+    assert_eq!(inode(&third), root);
+    assert!(!home.join(&first).exists());
+    let read = |name: &str| std::fs::read(home.join(name).join("file")).unwrap();
+    assert_eq!(
+        (read(&second), read(&third)),
+        (b"1".to_vec(), b"2".to_vec())
+    );
+    let listed = place.run(&["snapshots", "web01", "--json"]);
+    let facts: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+    let names: Vec<_> = facts
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| &s["name"])
+        .collect();
+    assert_eq!(names, [second.as_str(), third.as_str()]);
+}
+
+#[test]
 fn a_dry_run_gives_reasons_and_removes_nothing() {
     let place = Place::new(&tenant("web01", 0));
     let _server = place.serve();

@@ -3,6 +3,9 @@
 //! [`plan`] asks the disk which snapshots there are, and `retention` which of them stay; the
 //! command line prints it for `--dry-run` without a daemon. [`run`] acts on it: oldest first, until
 //! it is through, or its time is up, or the server stops. What is left goes next time.
+//!
+//! [`expiring`] looks ahead: which snapshot would go as soon as there is a new one. That one may
+//! become the new one.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,7 +18,7 @@ use crate::catalogue::Catalogue;
 use crate::config::units::render_duration;
 use crate::control::facts::{PlannedFacts, PruneFacts};
 use crate::retention::{self, Candidate, Decision, Plan, Rules};
-use crate::snapshot::{self, Progress, SnapshotError, SnapshotName};
+use crate::snapshot::{self, Progress, SnapshotError, SnapshotName, State};
 
 /// What would be pruned now.
 pub fn plan(
@@ -24,16 +27,55 @@ pub fn plan(
     now: Timestamp,
     time_zone: &TimeZone,
 ) -> Result<Plan, SnapshotError> {
-    let candidates: Vec<Candidate> = snapshot::list(home)?
-        .into_iter()
-        .filter(snapshot::Snapshot::is_ours)
-        .map(|found| Candidate {
-            name: found.name.to_string(),
-            time: found.time(),
-            state: found.state(),
-        })
-        .collect();
+    let candidates: Vec<Candidate> = ours(home)?.into_iter().map(candidate).collect();
     Ok(retention::plan(&candidates, rules, now, time_zone))
+}
+
+fn ours(home: &Path) -> Result<Vec<SnapshotName>, SnapshotError> {
+    let found = snapshot::list(home)?.into_iter();
+    let ours = found.filter(snapshot::Snapshot::is_ours);
+    Ok(ours.map(|found| found.name).collect())
+}
+
+fn candidate(name: SnapshotName) -> Candidate {
+    Candidate {
+        name: name.to_string(),
+        time: name.time(),
+        state: name.state(),
+    }
+}
+
+/// The snapshot that may become the one that is taken `now`, because the rules let it go as soon as
+/// that one is there; of several the newest, which is likely to differ least.
+///
+/// Never the newest complete one, nor the newest of all: until the new one stands they are what
+/// there is to restore from.
+pub(super) fn expiring(
+    home: &Path,
+    rules: Option<&Rules>,
+    now: Timestamp,
+    state: State,
+    time_zone: &TimeZone,
+) -> Result<Option<SnapshotName>, SnapshotError> {
+    let (Some(_), Some(coming)) = (rules, SnapshotName::new(now, state)) else {
+        return Ok(None);
+    };
+    let ours = ours(home)?;
+    let candidates: Vec<Candidate> = ours
+        .iter()
+        .copied()
+        .chain([coming])
+        .map(candidate)
+        .collect();
+    let plan = retention::plan(&candidates, rules, now, time_zone);
+    let going = plan.to_prune();
+    let newest_complete = ours.iter().rfind(|name| name.state() == State::Complete);
+    let may_go = |name: &&SnapshotName| {
+        Some(*name) != newest_complete
+            && Some(*name) != ours.last()
+            && going.contains(&name.to_string().as_str())
+    };
+    Ok(ours.iter().rfind(may_go).copied())
 }
 
 /// The plan as it is printed.
@@ -102,9 +144,19 @@ pub(super) fn run(
                 }
                 facts.removed.push(name.to_string());
                 info!(tenant = run.tenant, snapshot = %name, files = removed.files, "pruned");
-                if !removed.finished {
-                    facts.ended_early = Some(early_end(run.limit, progress));
-                    break;
+                let late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                match removed.finished {
+                    true => {}
+                    false if late || progress.cancelled() => {
+                        facts.ended_early = Some(early_end(run.limit, progress));
+                        break;
+                    }
+                    // Its name is gone; the tree stays for whoever reads it.
+                    false => info!(
+                        tenant = run.tenant,
+                        snapshot = %name,
+                        "it is still being read; its space comes free with the next prune"
+                    ),
                 }
             }
             Err(e) => {
@@ -126,5 +178,84 @@ fn early_end(limit: Option<Duration>, progress: &dyn Progress) -> String {
             render_duration(limit)
         ),
         _ => "the server stops; the rest goes next time".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::retention::Counts;
+
+    /// A tenant with a snapshot of each time, and what would become the one of `now`.
+    fn expiring_of(taken: &[(&str, State)], last: u32, now: &str, state: State) -> Option<String> {
+        let storage = tempfile::tempdir().unwrap();
+        let home = storage.path().join("web01");
+        std::fs::create_dir_all(home.join("live")).unwrap();
+        for (when, state) in taken {
+            snapshot::take(&home, when.parse().unwrap(), *state, &()).unwrap();
+        }
+        let counts = Counts {
+            last,
+            ..Counts::default()
+        };
+        let rules = Rules::from_counts(counts).unwrap();
+        let now = now.parse().unwrap();
+        let found = expiring(&home, Some(&rules), now, state, &TimeZone::UTC).unwrap();
+        // What there is would not go without the new one.
+        let plan = plan(&home, None, now, &TimeZone::UTC).unwrap();
+        assert!(plan.to_prune().is_empty());
+        found.map(|name| name.to_string())
+    }
+
+    const COMPLETE: State = State::Complete;
+    const INCOMPLETE: State = State::Incomplete;
+
+    #[test]
+    fn what_the_new_snapshot_pushes_out_may_become_it() {
+        let days = [
+            ("2026-11-20T12:00:00Z", COMPLETE),
+            ("2026-11-21T12:00:00Z", COMPLETE),
+            ("2026-11-22T12:00:00Z", COMPLETE),
+        ];
+        let of = |last| expiring_of(&days, last, "2026-11-23T12:00:00Z", COMPLETE);
+        assert_eq!(of(3).as_deref(), Some("2026-11-20T120000Z"));
+        assert_eq!(of(4), None);
+        // Of several, the newest.
+        assert_eq!(of(2).as_deref(), Some("2026-11-21T120000Z"));
+        // An incomplete one pushes out no complete one.
+        let of = |last| expiring_of(&days, last, "2026-11-23T12:00:00Z", INCOMPLETE);
+        assert_eq!(of(3), None);
+    }
+
+    #[test]
+    fn the_last_good_one_is_not_touched_before_there_is_another() {
+        let one = [("2026-11-20T12:00:00Z", COMPLETE)];
+        assert_eq!(expiring_of(&one, 1, "2026-11-21T12:00:00Z", COMPLETE), None);
+        let broken_since = [
+            ("2026-11-20T12:00:00Z", COMPLETE),
+            ("2026-11-21T12:00:00Z", INCOMPLETE),
+        ];
+        let of = |state| expiring_of(&broken_since, 1, "2026-11-22T12:00:00Z", state);
+        assert_eq!(of(COMPLETE), None);
+        assert_eq!(of(INCOMPLETE), None);
+    }
+
+    #[test]
+    fn nothing_is_taken_from_a_plan_that_stops() {
+        let from_the_future = [
+            ("2026-11-20T12:00:00Z", COMPLETE),
+            ("2026-11-21T12:00:00Z", COMPLETE),
+            ("2030-01-01T12:00:00Z", COMPLETE),
+        ];
+        let now = "2026-11-23T12:00:00Z";
+        assert_eq!(expiring_of(&from_the_future, 1, now, COMPLETE), None);
+    }
+
+    #[test]
+    fn without_rules_nothing_expires() {
+        let storage = tempfile::tempdir().unwrap();
+        let now = "2026-11-23T12:00:00Z".parse().unwrap();
+        let found = expiring(storage.path(), None, now, COMPLETE, &TimeZone::UTC).unwrap();
+        assert_eq!(found, None);
     }
 }

@@ -12,11 +12,12 @@ use tokio::sync::SemaphorePermit;
 use tracing::{info, warn};
 
 use super::Daemon;
+use super::prune;
 use crate::catalogue::{CatalogueError, Reason, SnapshotRecord};
 use crate::config::units::render_duration;
 use crate::control::listener::Steps;
 use crate::control::{self, facts::TakenFacts};
-use crate::snapshot::{self, Border, SnapshotError, State, Taken};
+use crate::snapshot::{self, Border, SnapshotError, SnapshotName, State, Taken};
 use crate::tenant::{SnapshotPass, TenantHandle};
 
 /// Why there is no new snapshot.
@@ -54,16 +55,27 @@ impl Daemon {
             tokio::time::sleep(wait).await;
         }
         let home = tenant.home().to_owned();
-        let taken = self
+        let config = tenant.config();
+        let time_zone = self.config().server.time_zone.clone();
+        let (expiring, taken) = self
             .work()
             .run("linked", steps, move |progress| {
-                snapshot::take(&home, Timestamp::now(), state, progress)
+                let now = Timestamp::now();
+                let expiring = prune::expiring(&home, config.keep.as_ref(), now, state, &time_zone);
+                // The snapshot itself will meet it, if it is in its way.
+                let expiring = expiring.unwrap_or_default();
+                let taken = snapshot::take_recycling(&home, now, state, expiring, progress);
+                (expiring, taken)
             })
             .await
-            .map_err(NotTaken::Internal)??;
+            .map_err(NotTaken::Internal)?;
         drop(pass);
         drop(turn);
 
+        if let Some(old) = expiring {
+            self.forget_if_gone(tenant, old);
+        }
+        let taken = taken?;
         self.catalogue().record_snapshot(&SnapshotRecord {
             tenant: tenant.name().to_owned(),
             name: taken.name,
@@ -79,12 +91,31 @@ impl Daemon {
             %reason,
             files = taken.files,
             took = ?taken.took,
+            recycled = taken.recycled.map(tracing::field::display),
             "snapshot taken"
         );
+        if let (Some(old), Some(why)) = (expiring, &taken.not_recycled) {
+            info!(
+                tenant = tenant.name(),
+                snapshot = %taken.name,
+                "{old} is due to go, but could not become the new one: {why}"
+            );
+        }
         for note in notes(&taken) {
             warn!(tenant = tenant.name(), snapshot = %taken.name, "{note}");
         }
         Ok(taken)
+    }
+
+    /// A snapshot that was offered to become the new one may be gone, also where that failed.
+    fn forget_if_gone(&self, tenant: &TenantHandle, old: SnapshotName) {
+        let gone = match snapshot::list(tenant.home()) {
+            Ok(there) => there.iter().all(|found| found.name != old),
+            Err(_) => false,
+        };
+        if gone && let Err(e) = self.catalogue().forget_snapshot(tenant.name(), old) {
+            warn!(tenant = tenant.name(), snapshot = %old, "{e}");
+        }
     }
 
     async fn enter(
@@ -166,6 +197,9 @@ pub(super) fn facts(taken: &Taken) -> TakenFacts {
 
 fn notes(taken: &Taken) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(old) = taken.recycled.filter(|_| taken.not_recycled.is_none()) {
+        notes.push(format!("{old} was due to go, and has become this one"));
+    }
     if taken.name.state() == State::Incomplete {
         notes.push("incomplete: the last push did not end well".to_owned());
     }

@@ -36,7 +36,8 @@ pub(super) fn times(stat: &Statx) -> Timestamps {
 }
 
 /// Gives `to`, an open directory or regular file, all attributes of `from`, whose status is
-/// `stat`. Times come last, because everything else changes them.
+/// `stat`. What is equal already is not written. Times come last, because everything else changes
+/// them.
 pub(super) fn copy(
     from: &OwnedFd,
     stat: &Statx,
@@ -44,39 +45,63 @@ pub(super) fn copy(
     scratch: &mut Scratch,
 ) -> Result<(), Errno> {
     let now = self::stat(to)?;
+    let mut written = false;
     if (now.stx_uid, now.stx_gid) != (stat.stx_uid, stat.stx_gid) {
         let owner = Uid::from_raw(stat.stx_uid);
         let group = Gid::from_raw(stat.stx_gid);
         rustix::fs::fchown(to, Some(owner), Some(group))?;
+        written = true;
     }
-    copy_xattrs(from, to, scratch)?;
+    written |= copy_xattrs(from, to, scratch)?;
     // After the owner, because a change of owner clears set-id bits; after the ACL, whose mask
     // the group bits are.
-    rustix::fs::fchmod(to, Mode::from_raw_mode(stat.stx_mode.into()))?;
-    rustix::fs::futimens(to, &times(stat))
+    if written || now.stx_mode != stat.stx_mode {
+        rustix::fs::fchmod(to, Mode::from_raw_mode(stat.stx_mode.into()))?;
+    }
+    // None of the above has changed them.
+    let seen = |s: &Statx| {
+        let at = |t: StatxTimestamp| (t.tv_sec, t.tv_nsec);
+        (at(s.stx_atime), at(s.stx_mtime))
+    };
+    if seen(&now) != seen(stat) {
+        rustix::fs::futimens(to, &times(stat))?;
+    }
+    Ok(())
 }
 
-fn copy_xattrs(from: &OwnedFd, to: &OwnedFd, scratch: &mut Scratch) -> Result<(), Errno> {
+/// `true`: something was written.
+fn copy_xattrs(from: &OwnedFd, to: &OwnedFd, scratch: &mut Scratch) -> Result<bool, Errno> {
     let wanted = list(
         |names| rustix::fs::flistxattr(from, names),
         &mut scratch.names,
     )?;
     let wanted = wanted.to_vec();
-    for name in names(&wanted) {
-        let length = rustix::fs::fgetxattr(from, name, &mut *scratch.value)?;
-        rustix::fs::fsetxattr(to, name, &scratch.value[..length], XattrFlags::empty())?;
-    }
-    // A default ACL of the directory above gives the new one ACLs that the original has not.
     let given = list(
         |names| rustix::fs::flistxattr(to, names),
         &mut scratch.names,
     )?;
+    let mut written = false;
+    for name in names(&wanted) {
+        let length = rustix::fs::fgetxattr(from, name, &mut *scratch.value)?;
+        let value = &scratch.value[..length];
+        if names(given).any(|given| given == name) {
+            let length = rustix::fs::fgetxattr(to, name, &mut *scratch.other_value)?;
+            if scratch.other_value[..length] == *value {
+                continue;
+            }
+        }
+        rustix::fs::fsetxattr(to, name, value, XattrFlags::empty())?;
+        written = true;
+    }
+    // What is left of an earlier time; and ACLs that a default ACL of the directory above gave to
+    // a new one.
     for name in names(given) {
         if !names(&wanted).any(|wanted| wanted == name) {
             rustix::fs::fremovexattr(to, name)?;
+            written = true;
         }
     }
-    Ok(())
+    Ok(written)
 }
 
 /// The names of extended attributes, each ended by a NUL. A file system without any has none.

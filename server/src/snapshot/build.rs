@@ -1,4 +1,5 @@
-//! Takes a snapshot: links the live tree into a new one, and commits that by one rename.
+//! Takes a snapshot: links the live tree into a new one, and commits that by one rename. Or makes an
+//! expiring one equal to live (see [`super::recycle`]), by the same walk.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
@@ -16,9 +17,11 @@ use rustix::io::Errno;
 use super::attributes::{self, same_mount};
 use super::error::SnapshotError;
 use super::home::{Home, Stage};
+use super::listing::Met;
 use super::marker;
 use super::name::{SnapshotName, State};
 use super::progress::Progress;
+use super::recycle::{self, Gone};
 use super::relink;
 use super::remove::remove_tree;
 use super::tree::{Level, Node, Place};
@@ -34,6 +37,10 @@ pub struct Taken {
     pub files: u64,
     /// Directories below the root.
     pub directories: u64,
+    /// The snapshot that became this one, and is no more.
+    pub recycled: Option<SnapshotName>,
+    /// Why the one that was offered did not, or not usefully.
+    pub not_recycled: Option<String>,
     /// Inodes that had no room for more links, and were made anew.
     pub new_inodes: u64,
     /// What was left out because it is of another file system.
@@ -61,6 +68,21 @@ pub fn take(
     state: State,
     progress: &dyn Progress,
 ) -> Result<Taken, SnapshotError> {
+    take_recycling(home, when, state, None, progress)
+}
+
+/// The same; and if `expiring` is given, that snapshot is made into the new one, so that only what
+/// differs costs anything. It is gone afterwards, also where the snapshot could not be taken. If
+/// it cannot be used, the new one is made of links, and [`Taken::not_recycled`] says why.
+///
+/// Directories that the new one has not are left for [`super::sweep_removals`].
+pub fn take_recycling(
+    home: &Path,
+    when: Timestamp,
+    state: State,
+    expiring: Option<SnapshotName>,
+    progress: &dyn Progress,
+) -> Result<Taken, SnapshotError> {
     let started = Instant::now();
     let asked = SnapshotName::new(when, state).ok_or(SnapshotError::TimeOutOfRange(when))?;
     let home = Home::open_or_create(home)?;
@@ -68,22 +90,42 @@ pub fn take(
     if !home.try_lock()? {
         return Err(SnapshotError::Busy);
     }
-    for (file_name, stage, name) in home.unfinished()? {
-        if stage == Stage::Building {
-            home.set_aside(&c_string(&file_name), name)?;
-        }
-    }
+    set_unfinished_aside(&home)?;
 
     let name = home.free_name(asked)?;
     let building = Stage::Building.name_of(name, 0);
-    let built = build(&home, live, name, &building, progress);
-    let built = built.and_then(|built| commit(&home, name, &building).map(|()| built));
-    match built {
+    let (mut recycled, mut not_recycled) = (None, None);
+    let mut made = None;
+    if let Some(old) = expiring {
+        match recycle::claim(&home, &live, old, &building) {
+            Ok(Ok(root)) => {
+                recycled = Some(old);
+                match renew(&home, &live, root, old, name, &building, progress) {
+                    Ok(done) => made = Some(Ok(done)),
+                    Err(error @ SnapshotError::Cancelled) => made = Some(Err(error)),
+                    // Whatever is wrong with the old tree, live may still be linked.
+                    Err(error) => {
+                        not_recycled = Some(error.to_string());
+                        set_unfinished_aside(&home)?;
+                    }
+                }
+            }
+            Ok(Err(why)) => not_recycled = Some(why),
+            Err(error) => not_recycled = Some(error.to_string()),
+        }
+    }
+    let made = made.unwrap_or_else(|| {
+        let built = build(&home, &live, name, &building, progress);
+        built.and_then(|built| commit(&home, name, &building).map(|()| built))
+    });
+    match made {
         Ok(built) => Ok(Taken {
             name,
             instead_of: (name != asked).then_some(asked),
             files: built.files.into_inner(),
             directories: built.directories.into_inner(),
+            recycled,
+            not_recycled,
             new_inodes: built.new_inodes,
             borders: built
                 .borders
@@ -100,6 +142,52 @@ pub fn take(
             Err(error)
         }
     }
+}
+
+/// Gives what earlier work has left in the building stage a name by which it is removed.
+fn set_unfinished_aside(home: &Home) -> Result<(), SnapshotError> {
+    for (file_name, stage, name) in home.unfinished()? {
+        if stage == Stage::Building {
+            home.set_aside(&c_string(&file_name), name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a snapshot of a new directory.
+fn build<'a>(
+    home: &Home,
+    live: &OwnedFd,
+    name: SnapshotName,
+    building: &CStr,
+    progress: &'a dyn Progress,
+) -> Result<Build<'a>, SnapshotError> {
+    let create = |error| home.fail("create", &building.to_string_lossy(), error);
+    let root = live_root(home, live)?;
+    rustix::fs::mkdirat(&home.snapshots, building, Mode::RWXU).map_err(create)?;
+    let copy = open_directory(&home.snapshots, building).map_err(create)?;
+    fill(home, live, root, copy, name, None, progress)
+}
+
+/// Makes a snapshot of the old one `root`, and commits it.
+fn renew<'a>(
+    home: &Home,
+    live: &OwnedFd,
+    root: OwnedFd,
+    old: SnapshotName,
+    name: SnapshotName,
+    building: &CStr,
+    progress: &'a dyn Progress,
+) -> Result<Build<'a>, SnapshotError> {
+    let gone = Gone::make(home, name)?;
+    let live_root = live_root(home, live)?;
+    let mut built = fill(home, live, live_root, root, name, Some(gone), progress)?;
+    commit(home, name, building)?;
+    if let Some(gone) = built.gone.take() {
+        // The new snapshot stands; if this fails, the next sweep will do it.
+        let _ = gone.leave(home, old);
+    }
+    Ok(built)
 }
 
 /// Gives the built tree its name, once all of it is on disk.
@@ -142,36 +230,42 @@ struct Build<'a> {
     /// Inodes of live that take no more links.
     exhausted: Mutex<HashSet<u64>>,
     new_inodes: u64,
+    /// The snapshot has been another one before.
+    gone: Option<Gone>,
 }
 
-fn build<'a>(
+/// The root of live, if files of it can be linked into snapshots.
+fn live_root(home: &Home, live: &OwnedFd) -> Result<Statx, SnapshotError> {
+    let root = attributes::stat(live).map_err(|e| SnapshotError::io("look at", b"live", e))?;
+    let around = attributes::stat(&home.snapshots).map_err(|e| home.fail("look at", "", e))?;
+    match same_mount(&root, &around) {
+        true => Ok(root),
+        false => Err(SnapshotError::Apart),
+    }
+}
+
+/// Makes `copy` hold what live holds. `gone`: it has held an older snapshot.
+fn fill<'a>(
     home: &Home,
-    live: OwnedFd,
+    live: &OwnedFd,
+    root: Statx,
+    copy: OwnedFd,
     name: SnapshotName,
-    building: &CStr,
+    gone: Option<Gone>,
     progress: &'a dyn Progress,
 ) -> Result<Build<'a>, SnapshotError> {
-    let shown = building.to_string_lossy();
-    let root = attributes::stat(&live).map_err(|e| SnapshotError::io("look at", b"live", e))?;
-    let around = attributes::stat(&home.snapshots).map_err(|e| home.fail("look at", "", e))?;
-    if !same_mount(&root, &around) {
-        return Err(SnapshotError::Apart);
-    }
-    let create = |error| home.fail("create", &shown, error);
-    rustix::fs::mkdirat(&home.snapshots, building, Mode::RWXU).map_err(create)?;
-    let copy = open_directory(&home.snapshots, building).map_err(create)?;
     // First of all, because the root may get a mode that allows no writing.
-    marker::set(&copy, name, &home.tenant).map_err(|error| home.fail("mark", &shown, error))?;
+    let marked = marker::set(&copy, name, &home.tenant);
+    marked.map_err(|error| home.fail("mark", &name.to_string(), error))?;
 
-    let threads = walk::threads_for(&live);
-    let pair = |live: &OwnedFd, copy: &OwnedFd| -> std::io::Result<Pair> {
+    let threads = walk::threads_for(live);
+    let pair = || -> std::io::Result<Pair> {
         Ok(Pair {
             live: live.try_clone()?,
             copy: copy.try_clone()?,
         })
     };
     let fail = |error| SnapshotError::io("open", b"live", error);
-    let walk_pair = pair(&live, &copy).map_err(fail)?;
     let mut build = Build {
         progress,
         root,
@@ -180,10 +274,10 @@ fn build<'a>(
         borders: Mutex::new(Vec::new()),
         exhausted: Mutex::new(HashSet::new()),
         new_inodes: 0,
+        gone,
     };
-    let top = Node::root(c"live", walk_pair);
     let first = Place {
-        parent: top,
+        parent: Node::root(c"live", pair().map_err(fail)?),
         name: c".".to_owned(),
     };
     walk::run(threads, vec![first], |place, found, scratch| {
@@ -196,14 +290,15 @@ fn build<'a>(
         .unwrap_or_else(PoisonError::into_inner);
     if !exhausted.is_empty() {
         let aside = Stage::Building.name_of(name, 1);
-        let top = pair(&live, &copy).map_err(fail)?;
+        let top = pair().map_err(fail)?;
         build.new_inodes = relink::relink(home, top, &aside, &exhausted, progress)?;
     }
     Ok(build)
 }
 
 impl Build<'_> {
-    /// Links all files of one directory, creates its subdirectories, and gives it its attributes.
+    /// Links all files of one directory, creates its subdirectories, and gives it its attributes;
+    /// all that only where it is not so already.
     fn directory(
         &self,
         place: Place<Pair>,
@@ -221,25 +316,51 @@ impl Build<'_> {
         let stat = attributes::stat(&pair.live).map_err(fail("look at"))?;
         let mut files = 0;
         let mut subdirectories: Vec<CString> = Vec::new();
+        let Scratch {
+            entries, listing, ..
+        } = &mut *scratch;
+        listing.clear();
+        if self.gone.is_some() {
+            let there = attributes::stat(&pair.copy).map_err(fail("look at"))?;
+            if !same_mount(&there, &self.root) {
+                let path = escape(&place.path());
+                return Err(SnapshotError::MountInside { path });
+            }
+            make_writable(&pair.copy, &there).map_err(fail("open"))?;
+            listing.read(&pair.copy, entries, || place.path())?;
+        }
         if same_mount(&stat, &self.root) {
             let link = |name: &CStr, kind, inode| {
-                if kind == FileType::Directory {
-                    rustix::fs::mkdirat(&pair.copy, name, Mode::RWXU).map_err(|error| {
-                        let path = below(&place, name);
-                        SnapshotError::io("create the copy of", &path, error)
-                    })?;
+                let is_directory = kind == FileType::Directory;
+                let met = listing.meet(name, kind, inode);
+                if let Met::Other(kind) = met {
+                    self.clear(&place, &pair, name, kind)?;
+                }
+                if is_directory {
+                    if met != Met::Same {
+                        rustix::fs::mkdirat(&pair.copy, name, Mode::RWXU).map_err(|error| {
+                            let path = below(&place, name);
+                            SnapshotError::io("create the copy of", &path, error)
+                        })?;
+                    }
                     subdirectories.push(name.to_owned());
                     return Ok(());
                 }
-                files += u64::from(self.link(&place, &pair, name, inode)?);
+                files += match met {
+                    Met::Same => 1,
+                    _ => u64::from(self.link(&place, &pair, name, inode)?),
+                };
                 if files.is_multiple_of(walk::CHECK_EVERY) && self.progress.cancelled() {
                     return Err(SnapshotError::Cancelled);
                 }
                 Ok(())
             };
-            each_entry(&pair.live, &mut scratch.entries, || place.path(), link)?;
+            each_entry(&pair.live, entries, || place.path(), link)?;
         } else {
             self.add_border(Border::Directory(escape(&place.path())));
+        }
+        for (name, kind) in listing.rest() {
+            self.clear(&place, &pair, name, kind)?;
         }
         attributes::copy(&pair.live, &stat, &pair.copy, scratch)
             .map_err(fail("copy the attributes of"))?;
@@ -257,6 +378,24 @@ impl Build<'_> {
             found.extend(subdirectories.into_iter().map(child));
         }
         Ok(())
+    }
+
+    /// Takes a name out of the snapshot that this one has been.
+    fn clear(
+        &self,
+        place: &Place<Pair>,
+        pair: &Pair,
+        name: &CStr,
+        kind: FileType,
+    ) -> Result<(), SnapshotError> {
+        let cleared = match (kind, &self.gone) {
+            (FileType::Directory, Some(gone)) => gone.move_out(&pair.copy, name),
+            _ => rustix::fs::unlinkat(&pair.copy, name, AtFlags::empty()),
+        };
+        match cleared {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(SnapshotError::io("remove", &below(place, name), error)),
+        }
     }
 
     /// Links one file. `false`: it is not in the snapshot.
@@ -288,6 +427,16 @@ impl Build<'_> {
         let borders = self.borders.lock();
         borders.unwrap_or_else(PoisonError::into_inner).push(border);
     }
+}
+
+/// Without privilege, entries can be changed only where the mode allows it; the right one is set
+/// again at the end.
+fn make_writable(directory: &OwnedFd, stat: &Statx) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode(stat.stx_mode.into());
+    if mode.contains(Mode::RWXU) || rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    rustix::fs::fchmod(directory, mode | Mode::RWXU)
 }
 
 fn below(place: &Place<Pair>, name: &CStr) -> Vec<u8> {

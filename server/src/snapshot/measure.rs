@@ -21,8 +21,9 @@ use super::error::SnapshotError;
 use super::home::Home;
 use super::name::SnapshotName;
 use super::progress::Progress;
+use super::recycle::open_held;
 use super::tree::{Node, Place};
-use super::walk::{self, Scratch, each_entry, open_directory};
+use super::walk::{self, Scratch, each_entry};
 
 /// Size of one snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,10 +80,7 @@ fn measure_one(
     progress: &dyn Progress,
 ) -> Result<Size, SnapshotError> {
     let file_name = CString::new(name.to_string()).expect("a name has no NUL");
-    let root = match open_directory(&home.snapshots, &file_name) {
-        Err(Errno::NOENT) => return Err(SnapshotError::Missing(name)),
-        other => other.map_err(|error| home.fail("open", &name.to_string(), error))?,
-    };
+    let root = open_held(home, name)?;
     let measuring = Measuring {
         progress,
         files: AtomicU64::new(0),

@@ -16,7 +16,13 @@
 //!
 //! Files are linked and never opened. Of a file only what the directory listing tells is looked
 //! at (`d_type`, `d_ino`); directories are made anew with all their attributes. On ext4 and XFS
-//! two threads do it in little more than half of the time of `cp -al`.
+//! two threads do it in little more than half of the time of `cp -al`. Where an old snapshot is due
+//! to go, it is made into the new one instead, at the price of what differs: see [`recycle`].
+//!
+//! ```text
+//! 2026-10-01T093000Z ──rename──▶ .building-2026-11-20T093000Z ──rename──▶ 2026-11-20T093000Z
+//!                   [take_recycling] links and unlinks what differs
+//! ```
 //!
 //! Traps:
 //! * `linkat` follows neither symbolic links nor mount points: a link to a symbolic link is the
@@ -32,21 +38,24 @@ mod error;
 mod home;
 mod inode;
 mod list;
+mod listing;
 mod marker;
 mod measure;
 mod name;
 mod progress;
+mod recycle;
 mod relink;
 mod remove;
 mod tree;
 mod walk;
 
-pub use build::{Border, Taken, take};
+pub use build::{Border, Taken, take, take_recycling};
 pub use error::SnapshotError;
 pub use list::{Origin, Snapshot, list};
 pub use measure::{Size, measure};
 pub use name::{NotAName, SnapshotName, State};
 pub use progress::{Counter, Progress};
+pub use recycle::{Held, hold};
 pub use remove::{Removed, Swept, remove, sweep, sweep_removals};
 
 #[cfg(test)]

@@ -385,7 +385,7 @@ impl Doomed {
 
 /// Opens a directory of which entries are to be removed. Without privilege, that takes a mode
 /// that allows it: directories are never shared, so changing this one changes nothing else.
-fn open_writable(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+pub(super) fn open_writable(parent: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
     if rustix::process::geteuid().is_root() {
         return open_directory(parent, name);
     }

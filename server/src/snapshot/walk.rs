@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use super::error::SnapshotError;
+use super::listing::Listing;
 
 /// In a large directory, whether to stop is asked after so many files.
 pub(super) const CHECK_EVERY: u64 = 256;
@@ -22,6 +23,10 @@ pub(super) struct Scratch {
     /// A list of attribute names, and an attribute's value; the kernel gives no longer ones.
     pub names: Box<[u8]>,
     pub value: Box<[u8]>,
+    /// Where a value is compared with another one.
+    pub other_value: Box<[u8]>,
+    /// What the other one of two directories holds.
+    pub listing: Listing,
 }
 
 impl Scratch {
@@ -31,6 +36,8 @@ impl Scratch {
             entries: Vec::with_capacity(64 << 10),
             names: vec![0; LARGEST_XATTR].into(),
             value: vec![0; LARGEST_XATTR].into(),
+            other_value: vec![0; LARGEST_XATTR].into(),
+            listing: Listing::default(),
         }
     }
 }

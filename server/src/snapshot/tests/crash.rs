@@ -26,11 +26,101 @@ fn child_takes_and_removes_for_ever() {
     }
 }
 
+/// The time of the first snapshot that the child takes.
+const FIRST: &str = "COFFRE_TEST_CRASH_FIRST";
+
+/// Not a test of its own.
+#[test]
+#[ignore = "run by the tests that kill it"]
+fn child_recycles_for_ever() {
+    let Some(home) = std::env::var_os(HOME).map(PathBuf::from) else {
+        return;
+    };
+    let mut when = at(&std::env::var(FIRST).unwrap());
+    loop {
+        let ours = list(&home).unwrap();
+        let old = ours.first().filter(|_| ours.len() > 2).map(|s| s.name);
+        let taken = take_recycling(&home, when, State::Complete, old, &()).unwrap();
+        assert_eq!((taken.recycled, taken.not_recycled), (old, None));
+        when = Timestamp::from_second(taken.name.time().as_second() + 1).unwrap();
+    }
+}
+
+#[test]
+fn a_kill_while_recycling_leaves_only_whole_snapshots() {
+    let tenant = Tenant::new();
+    let mut known: BTreeMap<SnapshotName, BTreeMap<PathBuf, Seen>> = BTreeMap::new();
+    let mut building = 0;
+    for round in 0..24_u64 {
+        // Three, so that the child recycles from its first one on.
+        for second in list(&tenant.home).unwrap().len()..3 {
+            let taken = tenant.take(&format!("2026-11-20T12:{round:02}:{second:02}Z"));
+            known.insert(taken.name, look(&tenant.live()));
+        }
+        // Much differs from what the old snapshots hold.
+        for i in 0..1500_u64 {
+            if round == 0 || (i + round).is_multiple_of(3) {
+                let path = tenant.live().join(format!("{}/{}/{i}", i % 40, i % 11));
+                let _ = fs::remove_file(path);
+                tenant.write(&format!("{}/{}/{i}", i % 40, i % 11), "x");
+            }
+        }
+        for i in 0..40_u64 {
+            let [here, there] = ["d", "e"].map(|name| tenant.live().join(format!("{i}/{name}")));
+            match (i + round).is_multiple_of(2) {
+                true => {
+                    fs::create_dir_all(here.join("sub")).unwrap();
+                    fs::write(here.join("sub/file"), "x").unwrap();
+                    let _ = fs::remove_dir_all(there);
+                }
+                false => {
+                    let _ = fs::rename(here, there);
+                }
+            }
+        }
+        let now = look(&tenant.live());
+        let first = format!("2026-11-20T12:{round:02}:10Z");
+        let mut child = start(&tenant.home, "child_recycles_for_ever", &first);
+        for _ in 0..20_000 {
+            let begun = |name: &String| name.starts_with(".building-");
+            if tenant.home.join("snapshots").exists() && tenant.stages().iter().any(begun) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_micros(round * 3_701 % 30_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        assert_eq!(look(&tenant.live()), now, "round {round}");
+        let stages = tenant.stages();
+        building += stages.iter().filter(|s| s.starts_with('.')).count();
+        let there = list(&tenant.home).unwrap();
+        for snapshot in &there {
+            assert!(snapshot.is_ours(), "{snapshot:?}");
+            let seen = look(&tenant.path_of(snapshot.name));
+            let expected = known.entry(snapshot.name).or_insert_with(|| now.clone());
+            assert_eq!(&seen, expected, "round {round}: {}", snapshot.name);
+        }
+        // One at most is lost on the way.
+        assert!(there.len() >= 2, "round {round}: {stages:?}");
+        assert!(sweep(&tenant.home, None, &()).unwrap().finished);
+        assert!(tenant.stages().iter().all(|name| !name.starts_with('.')));
+    }
+    eprintln!("killed with {building} unfinished directories");
+    assert!(building > 0, "no kill hit the work");
+}
+
 fn start_child(home: &Path) -> Child {
+    start(home, "child_takes_and_removes_for_ever", NOON)
+}
+
+fn start(home: &Path, what: &str, first: &str) -> Child {
     let this = std::env::current_exe().unwrap();
-    let name = "snapshot::tests::crash::child_takes_and_removes_for_ever";
+    let name = format!("snapshot::tests::crash::{what}");
     Command::new(this)
-        .args(["--exact", name, "--ignored", "--test-threads=1"])
+        .args(["--exact", &name, "--ignored", "--test-threads=1"])
+        .env(FIRST, first)
         .env(HOME, home)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -5,6 +5,7 @@ mod borders;
 mod crash;
 mod faults;
 mod limits;
+mod recycle;
 mod sizes;
 mod trees;
 
@@ -61,6 +62,10 @@ impl Tenant {
 
     fn take(&self, when: &str) -> Taken {
         take(&self.home, at(when), State::Complete, &()).unwrap()
+    }
+
+    fn recycle(&self, when: &str, old: SnapshotName) -> Taken {
+        take_recycling(&self.home, at(when), State::Complete, Some(old), &()).unwrap()
     }
 
     fn path_of(&self, name: SnapshotName) -> PathBuf {
