@@ -17,18 +17,12 @@ use coffre_protocol::mux::MessageKind;
 use coffre_protocol::sum::SumHead;
 use coffre_protocol::wire::{Decode, Reader};
 
+use super::basis::Basis;
 use super::generator::Job;
 use super::stream::{Expect, UnitError};
 use super::writer::FileWriter;
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{Kind, Replace, XattrSet};
-
-/// Where the basis of a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Basis {
-    None,
-    Destination,
-}
 
 /// What is to come for an item.
 #[derive(Debug)]
@@ -50,7 +44,7 @@ enum AwaitedKind {
     DryRun,
     File {
         head: SumHead,
-        basis: Basis,
+        basis: Option<Basis>,
         is_redo: bool,
     },
 }
@@ -71,7 +65,7 @@ impl Awaited {
         item: ItemHead,
         missing: Vec<u32>,
         head: SumHead,
-        basis: Basis,
+        basis: Option<Basis>,
         is_redo: bool,
     ) -> Self {
         Self {
@@ -349,13 +343,13 @@ impl Receiver {
             .into());
         }
         incoming.head = *head;
-        let basis = *basis;
+        let basis = basis.clone();
         let list = Arc::clone(&incoming.list);
         if let Some(entry) = list.entry(incoming.awaited.ndx) {
-            if basis == Basis::Destination {
-                incoming.basis = self.open_basis(&entry);
+            if let Some(basis) = &basis {
+                incoming.basis = self.open_basis_again(&entry, basis);
             }
-            incoming.lost_basis = basis == Basis::Destination && incoming.basis.is_none();
+            incoming.lost_basis = basis.is_some() && incoming.basis.is_none();
             if !incoming.lost_basis {
                 incoming.writer = self.open_writer(&entry)?;
             }
@@ -367,20 +361,6 @@ impl Receiver {
         self.incoming = Some(incoming);
         self.expect = Expect::Tokens;
         Ok(())
-    }
-
-    fn open_basis(&mut self, entry: &EntryRef<'_>) -> Option<File> {
-        let opened = self.target(entry).and_then(|target| match target.dir {
-            Some(dir) => dir.open_file(&target.name),
-            None => Err(std::io::ErrorKind::NotFound.into()),
-        });
-        match opened {
-            Ok(file) => Some(file),
-            Err(error) => {
-                self.file_error("failed to open", &path_of(entry), &error);
-                None
-            }
-        }
     }
 
     /// Makes the unnamed file that the content goes into. `None`: it could not be made, which was

@@ -18,6 +18,7 @@
 
 mod agreed;
 mod attributes;
+mod basis;
 mod decide;
 mod delete;
 mod destination;

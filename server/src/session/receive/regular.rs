@@ -9,10 +9,11 @@ use coffre_protocol::mux::MessageKind;
 use coffre_protocol::sum::{BlockSumEncoder, SumHead};
 use coffre_protocol::wire::Write;
 
+use super::basis::{Basis, OpenBasis};
 use super::decide;
 use super::delete::Way;
 use super::generator::Target;
-use super::incoming::{Awaited, Basis};
+use super::incoming::Awaited;
 use super::policy::QuickCheck;
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{Dir, Kind, Stat};
@@ -168,11 +169,15 @@ impl Receiver {
             flags |= ItemFlags::REPORT_CHANGE;
         }
         let flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, flags);
-        let item = ItemHead {
+        let found = self.find_basis(entry, target);
+        let mut item = ItemHead {
             flags,
             basis_type: None,
             xname: None,
         };
+        if let Some(found) = &found {
+            found.basis.tell_in(&mut item);
+        }
         let exchanges = self.exchanges_xattrs(&item);
         if exchanges {
             self.asked_for(entry, &extra.missing);
@@ -184,23 +189,18 @@ impl Receiver {
             self.await_reply(Awaited::dry_run(ndx, item));
             return Ok(());
         }
-        let (basis, head) = self.basis_for(entry, target, is_redo);
+        let head = found.as_ref().map_or(SumHead::NONE, |found| {
+            self.negotiated
+                .sum_head(found.len, self.policy.block_len, is_redo)
+        });
         let mut bytes = Vec::with_capacity(16);
         head.encode(&mut bytes);
         self.out.put(&bytes);
-        self.await_reply(Awaited::file(
-            ndx,
-            item,
-            extra.missing,
-            head,
-            if basis.is_some() {
-                Basis::Destination
-            } else {
-                Basis::None
-            },
-            is_redo,
-        ));
-        if let Some((file, len)) = basis {
+        let found = found.filter(|_| !head.is_empty());
+        let basis = found.as_ref().map(|found| found.basis.clone());
+        let missing = extra.missing;
+        self.await_reply(Awaited::file(ndx, item, missing, head, basis, is_redo));
+        if let Some(OpenBasis { file, len, .. }) = found {
             self.summing = Some(Summing {
                 file,
                 at: 0,
@@ -212,40 +212,23 @@ impl Receiver {
         Ok(())
     }
 
-    /// Opens the file that stands at the destination as a basis, and plans its blocks.
-    fn basis_for(
-        &mut self,
-        entry: &EntryRef<'_>,
-        target: &Target,
-        is_redo: bool,
-    ) -> (Option<(File, u64)>, SumHead) {
-        let (Some(dir), Some(Stat { size: 1.., .. })) = (&target.dir, &target.stat) else {
-            return (None, SumHead::NONE);
+    /// Looks for a basis and opens it. `None`: there is none, and the whole file is asked for.
+    fn find_basis(&mut self, entry: &EntryRef<'_>, target: &Target) -> Option<OpenBasis> {
+        let Some(Stat { size: 1.., .. }) = &target.stat else {
+            return None;
         };
-        if self.policy.whole_file {
-            return (None, SumHead::NONE);
+        if self.policy.whole_file || self.policy.dry_run {
+            return None;
         }
-        let opened = dir
-            .open_file(&target.name)
-            .and_then(|file| file.metadata().map(|metadata| (file, metadata.len())));
-        match opened {
-            Ok((file, len)) => {
-                let head = self
-                    .negotiated
-                    .sum_head(len, self.policy.block_len, is_redo);
-                if head.is_empty() {
-                    (None, head)
-                } else {
-                    (Some((file, len)), head)
-                }
-            }
+        match self.open_basis(entry, Basis::destination()) {
+            Ok(found) => Some(found),
             Err(error) => {
                 let mut line = b"rsync: [generator] failed to open \"".to_vec();
                 line.extend_from_slice(&self.shown(&path_of(entry)));
                 let why = format!("\", continuing: {}", super::messages::reason(&error));
                 line.extend_from_slice(why.as_bytes());
                 self.out.raw_text(MessageKind::Error, line);
-                (None, SumHead::NONE)
+                None
             }
         }
     }
