@@ -14,7 +14,7 @@ use crate::normalise;
 use crate::run::{Invocation, Outcome};
 use crate::sandbox::{Keys, NOBODY, Server, ServerKind};
 use crate::scenario::{ClientRun, Compare, Place, Scenario, Step, compared};
-use crate::tree::{Builder, Described, compare, describe};
+use crate::tree::{Builder, Described, compare, describe, share_nothing, share_nothing_of};
 
 /// What scenarios call the client's log, in its directory.
 const LOG_FILE: &str = "client.log";
@@ -223,12 +223,13 @@ impl Side {
             chown(&local, Some(NOBODY), Some(NOBODY))?;
         }
         let server = Server::start(kind, &dir.join("server"), keys, &lab.server_rsync.path)?;
-        keys.client_config(&dir.join("ssh_config"), server.port(), "client")?;
-        keys.client_config(
-            &dir.join("ssh_config_of_nobody"),
-            server.port(),
-            "client-of-nobody",
-        )?;
+        for (config, identity) in [
+            ("ssh_config", "client"),
+            ("ssh_config_of_nobody", "client-of-nobody"),
+            ("ssh_config_of_stranger", "stranger"),
+        ] {
+            keys.client_config(&dir.join(config), server.port(), identity)?;
+        }
         Ok(Self {
             name,
             place: Place {
@@ -257,7 +258,14 @@ impl Side {
         for step in &scenario.steps {
             epoch += 1;
             match step {
-                Step::Change { about, action } => {
+                Step::Change {
+                    about,
+                    action,
+                    at_server,
+                } => {
+                    if *at_server && lab.history && !self.history.is_empty() {
+                        share_nothing(&self.place.base)?;
+                    }
                     let changed = self.settled(epoch, |place| action(place));
                     match changed.with_context(|| format!("({about})")) {
                         Ok(()) => {}
@@ -288,14 +296,24 @@ impl Side {
     fn settled(&self, epoch: u32, action: impl Fn(&Place) -> Result<()>) -> Result<()> {
         action(&self.place)?;
         for root in [&self.place.local, &self.place.base] {
+            let tree = Builder::at(root)?;
             // A second of slack: only whole seconds are compared.
-            Builder::at(root)?.settle(self.began - Duration::from_secs(1), epoch)?;
+            let stale = tree.written_since(self.began - Duration::from_secs(1))?;
+            if !self.history.is_empty() {
+                share_nothing_of(root, &stale)?;
+            }
+            tree.settle(&stale, epoch)?;
         }
         Ok(())
     }
 
     fn client(&self, run: &ClientRun, lab: &Lab) -> Result<Outcome> {
         let (config, program, mut args) = match run.as_nobody {
+            false if run.as_stranger => (
+                "ssh_config_of_stranger",
+                lab.client.path.clone(),
+                Vec::new(),
+            ),
             false => ("ssh_config", lab.client.path.clone(), Vec::new()),
             true => {
                 let id = NOBODY.to_string();
@@ -444,13 +462,9 @@ fn compare_seen(run: &ClientRun, left: &Seen, right: &Seen, names: (&str, &str))
     let may_be_lost = !matches!(run.exit, 0 | 23 | 24 | 25);
     let is_lost = may_be_lost && (left.stderr.is_empty() || right.stderr.is_empty());
     if stderr && !is_lost {
-        lines.extend(compare_lines(
-            "stderr",
-            &left.stderr,
-            &right.stderr,
-            order,
-            names,
-        ));
+        let mut said = compare_lines("stderr", &left.stderr, &right.stderr, order, names);
+        said.retain(|line| !is_lost_by_stock(run, line));
+        lines.extend(said);
     }
     lines.extend(compare_lines(
         "log file", &left.log, &right.log, false, names,
@@ -465,6 +479,17 @@ fn compare_seen(run: &ClientRun, left: &Seen, right: &Seen, names: (&str, &str))
     lines.extend(left.failed_checks.iter().cloned());
     lines.extend(right.failed_checks.iter().cloned());
     lines
+}
+
+/// Whether the only difference is that stock's client ended its ssh before that had passed on the
+/// server's last words.
+fn is_lost_by_stock(run: &ClientRun, line: &str) -> bool {
+    line.strip_prefix("stderr: only ")
+        .and_then(|rest| rest.split_once(": "))
+        .is_some_and(|(name, said)| {
+            // Said by one side means lost by the other.
+            name != ServerKind::Stock.name() && run.last_words.contains(&said)
+        })
 }
 
 fn compare_lines(

@@ -1,7 +1,9 @@
 //! Differences that are known, with the reason for each: `gaps.toml`.
 //!
-//! A gap explains certain lines of one scenario and no others. One that explains nothing any more
-//! has closed, and fails the run until it is deleted: so the list can only shrink honestly.
+//! A gap names, whole, the lines of one scenario that it explains: part of a line would explain
+//! more than anybody looked at. Only a refusal explains what it did not name, from the run that
+//! was refused on. A line that is not seen any more fails the run until it is deleted: so the list
+//! can only shrink honestly.
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -19,11 +21,11 @@ pub struct Gap {
     pub scenario: String,
     /// Only with this version of the client.
     pub client: Option<String>,
-    /// Parts of the lines that it explains.
+    /// The lines that it explains, each as it is reported.
     #[serde(default)]
     pub explains: Vec<String>,
-    /// Coffre refuses the run with this sentence. That explains whatever differs from the command
-    /// on where the sentence was first seen, and nothing before it.
+    /// Coffre refuses the run with this sentence on stderr. That explains whatever differs from the
+    /// command on where the sentence was first seen, and nothing before it.
     pub refuses: Option<String>,
     /// Why it is so and may stay so.
     pub reason: String,
@@ -93,11 +95,7 @@ pub fn judge(scenario: &str, client: &Version, report: &Report, gaps: &[Gap]) ->
         })
         .collect();
     let explains = |gap: &Gap, difference: &Difference| {
-        let is_named = gap
-            .explains
-            .iter()
-            .any(|part| difference.line.contains(part));
-        is_named || is_after_refusal(gap, difference, report)
+        gap.explains.contains(&difference.line) || is_after_refusal(gap, difference, report)
     };
     let unexplained: Vec<Difference> = report
         .differences
@@ -108,19 +106,37 @@ pub fn judge(scenario: &str, client: &Version, report: &Report, gaps: &[Gap]) ->
     if !unexplained.is_empty() {
         return Verdict::Differs(unexplained);
     }
-    let (open, closed): (Vec<&Gap>, Vec<&Gap>) = gaps.into_iter().partition(|gap| {
-        report
-            .differences
-            .iter()
-            .any(|difference| explains(gap, difference))
-    });
+    let closed: Vec<Gap> = gaps
+        .iter()
+        .filter_map(|gap| still_unseen(gap, report))
+        .collect();
+    let open = gaps;
     if !closed.is_empty() {
-        return Verdict::ClosedGap(closed.into_iter().cloned().collect());
+        return Verdict::ClosedGap(closed);
     }
     match open.is_empty() {
         true => Verdict::Equal,
         false => Verdict::KnownGap(open.into_iter().map(|gap| gap.reason.clone()).collect()),
     }
+}
+
+/// What of a gap was not seen. `None`: all of it was.
+fn still_unseen(gap: &Gap, report: &Report) -> Option<Gap> {
+    let is_seen = |line: &String| report.differences.iter().any(|seen| seen.line == *line);
+    let mut unseen = gap.clone();
+    unseen.explains.retain(|line| !is_seen(line));
+    unseen.refuses = unseen
+        .refuses
+        .filter(|sentence| refused(sentence, report).is_none());
+    (!unseen.explains.is_empty() || unseen.refuses.is_some()).then_some(unseen)
+}
+
+/// The line in which coffre says so.
+fn refused<'a>(sentence: &str, report: &'a Report) -> Option<&'a Difference> {
+    report.differences.iter().find(|seen| {
+        let said = seen.line.strip_prefix("stderr: only coffre: ");
+        said.is_some_and(|said| said.contains(sentence))
+    })
 }
 
 /// Whether a difference was seen in the step in which the refusal was, or later.
@@ -129,7 +145,7 @@ fn is_after_refusal(gap: &Gap, difference: &Difference, report: &Report) -> bool
         return false;
     };
     let differences = &report.differences;
-    let Some(refused) = differences.iter().find(|seen| seen.line.contains(sentence)) else {
+    let Some(refused) = refused(sentence, report) else {
         return false;
     };
     let first = differences
@@ -147,7 +163,7 @@ mod tests {
         [[gap]]
         scenario = "push"
         client = "3.2"
-        explains = ["mode 0644"]
+        explains = ["a: mode 0644 (stock)"]
         reason = "because"
     "#;
 
@@ -172,6 +188,26 @@ mod tests {
         assert!(matches!(known, Verdict::KnownGap(reasons) if reasons == ["because"]));
         let more = verdict("3.2.7", &["a: mode 0644 (stock)", "exit: 0, 1"]);
         assert!(matches!(more, Verdict::Differs(lines) if lines.len() == 1));
+        let longer = verdict("3.2.7", &["aa: mode 0644 (stock)"]);
+        assert!(matches!(longer, Verdict::Differs(lines) if lines.len() == 1));
+    }
+
+    #[test]
+    fn a_line_of_a_gap_that_is_not_seen_any_more_is_told() {
+        let list = LIST.replace("(stock)\"]", "(stock)\", \"b: gone\"]");
+        let gaps = parse(&list, &["push".to_owned()]).unwrap();
+        let report = Report {
+            differences: vec![Difference {
+                after: String::new(),
+                line: "a: mode 0644 (stock)".to_owned(),
+            }],
+            ..Report::default()
+        };
+        let verdict = judge("push", &Version::parse("3.2.7"), &report, &gaps);
+        assert!(
+            matches!(&verdict, Verdict::ClosedGap(gaps) if gaps[0].explains == ["b: gone"]),
+            "{verdict:?}"
+        );
     }
 
     #[test]
@@ -196,12 +232,14 @@ mod tests {
             };
             judge("push", &Version::parse("3.5.0"), &report, &gaps)
         };
-        let refused = ("2", "coffre does not do that");
+        let refused = ("2", "stderr: only coffre: coffre does not do that");
         let known = judged(&[("2", "exit: 0, 4"), refused, ("3", "a: only in stock")]);
         assert!(matches!(known, Verdict::KnownGap(_)));
         let before = judged(&[("1", "a: mode"), ("2", "exit: 0, 4"), refused]);
         assert!(matches!(before, Verdict::Differs(lines) if lines.len() == 1));
         assert!(matches!(judged(&[]), Verdict::ClosedGap(_)));
+        let elsewhere = ("2", "remote: does not do that: only in coffre");
+        assert!(matches!(judged(&[elsewhere]), Verdict::Differs(_)));
     }
 
     #[test]
@@ -221,7 +259,7 @@ mod tests {
         let scenarios = ["push".to_owned()];
         for (from, to, message) in [
             ("\"because\"", "\" \"", "has no reason"),
-            ("[\"mode 0644\"]", "[]", "explains anything"),
+            ("[\"a: mode 0644 (stock)\"]", "[]", "explains anything"),
             ("\"push\"", "\"pull\"", "no scenario \"pull\""),
         ] {
             let error = parse(&LIST.replace(from, to), &scenarios).unwrap_err();

@@ -275,7 +275,13 @@ fn run_one(scenario: &Scenario, lab: &Lab, gaps: &[Gap]) -> (&'static str, Strin
             "CLOSED GAP",
             closed
                 .iter()
-                .map(|gap| format!("    delete it from gaps.toml: {}\n", gap.reason))
+                .map(|gap| {
+                    let lines = gap.explains.iter().chain(&gap.refuses);
+                    lines.fold(
+                        format!("    delete from gaps.toml ({}):\n", gap.reason),
+                        |text, line| text + "        " + line + "\n",
+                    )
+                })
                 .collect(),
         ),
         Verdict::Differs(lines) => ("DIFFERS", differing(scenario, &report, lines)),

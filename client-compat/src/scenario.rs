@@ -68,7 +68,12 @@ pub enum Step {
     /// The client runs.
     Client(ClientRun),
     /// Somebody changes the source or the destination.
-    Change { about: &'static str, action: Action },
+    Change {
+        about: &'static str,
+        action: Action,
+        /// Perhaps the server's tree too.
+        at_server: bool,
+    },
 }
 
 /// One run of the client.
@@ -77,11 +82,16 @@ pub struct ClientRun {
     pub stdin: Vec<u8>,
     /// As a user without privilege instead of root.
     pub as_nobody: bool,
+    /// With a key that the server does not know.
+    pub as_stranger: bool,
     pub interrupt: Option<(Duration, Signal)>,
     /// What somebody does while it runs, and when.
     pub meanwhile: Option<(Duration, Action)>,
     /// What the stock server must answer.
     pub exit: i32,
+    /// Last words of a server that the client may end its ssh before it prints: stock loses them
+    /// now and then, coffre must not.
+    pub last_words: &'static [&'static str],
     /// What must hold on both sides.
     pub checks: Vec<(&'static str, Check)>,
     pub compare: Compare,
@@ -160,9 +170,11 @@ impl Scenario {
             args: args.into_iter().map(expand).collect(),
             stdin: Vec::new(),
             as_nobody: false,
+            as_stranger: false,
             interrupt: None,
             meanwhile: None,
             exit: 0,
+            last_words: &[],
             checks: Vec::new(),
             compare: Compare::default(),
         }));
@@ -174,7 +186,7 @@ impl Scenario {
         about: &'static str,
         change: impl Fn(&Builder) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
-        self.change(about, move |place| change(&place.src()?))
+        self.changes(about, false, move |place| change(&place.src()?))
     }
 
     pub fn change_destination(
@@ -186,13 +198,23 @@ impl Scenario {
     }
 
     pub fn change(
+        self,
+        about: &'static str,
+        change: impl Fn(&Place) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.changes(about, true, change)
+    }
+
+    fn changes(
         mut self,
         about: &'static str,
+        at_server: bool,
         change: impl Fn(&Place) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         self.steps.push(Step::Change {
             about,
             action: Box::new(change),
+            at_server,
         });
         self
     }
@@ -218,6 +240,16 @@ impl Scenario {
 
     pub fn as_nobody(self) -> Self {
         self.last(|run| run.as_nobody = true)
+    }
+
+    /// The server does not know this client's key.
+    pub fn as_stranger(self) -> Self {
+        self.last(|run| run.as_stranger = true)
+    }
+
+    /// What the server says while the client ends its ssh, as it is compared.
+    pub fn last_words(self, lines: &'static [&'static str]) -> Self {
+        self.last(|run| run.last_words = lines)
     }
 
     /// The user presses ^C after that time.
@@ -314,7 +346,11 @@ impl ClientRun {
             .iter()
             .map(|arg| crate::tree::escape(arg.as_bytes()))
             .collect();
-        let user = if self.as_nobody { "(as nobody) " } else { "" };
+        let user = match (self.as_nobody, self.as_stranger) {
+            (true, _) => "(as nobody) ",
+            (_, true) => "(with an unknown key) ",
+            _ => "",
+        };
         format!("{user}rsync {}", args.join(" "))
     }
 }

@@ -286,6 +286,7 @@ scenarios! {
     vanished_source
     missing_source
     unknown_server_option
+    unknown_key
     unknown_remote_command
     contradicting_options
     temp_dir_missing

@@ -54,6 +54,25 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         .run("-ai -M--no-such-option src/ :dst/")
         .exits(12)
         .leaves("!docs"),
+        Scenario::new("unknown-key", "a key that the server does not know")
+            .source(ordinary)
+            .run("-ai --delete src/ :dst/")
+            .as_stranger()
+            .exits(255)
+            .compares(Compare {
+                // 255 is ssh's. When rsync sees the connection end before ssh has ended, it is its
+                // own 12; one in ten, with a stock server as with ours.
+                exit: false,
+                stderr: false,
+                ..Compare::default()
+            })
+            .check("fails", |outcome, _| match outcome.exit {
+                255 | 12 => Ok(()),
+                other => Err(format!("exit code {other}")),
+            })
+            .prints("Permission denied (publickey).")
+            .prints("rsync: connection unexpectedly closed (0 bytes received so far) [sender]")
+            .leaves("!docs"),
         Scenario::new(
             "unknown-remote-command",
             "a server program that is not there",

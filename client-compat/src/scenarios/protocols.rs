@@ -54,5 +54,20 @@ fn protocol(version: u32) -> Scenario {
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut list: Vec<Scenario> = (27..=31).map(protocol).collect();
     list.push(protocol(32).since("3.4.0"));
+    list.push(
+        Scenario::new(
+            "protocol-too-old",
+            "--protocol=19: older than anything that is spoken",
+        )
+        .source(|tree| tree.file("a", b"a").map(drop))
+        .run("-r --protocol=19 src/ :dst/")
+        .exits(2)
+        .prints("--protocol must be at least 20 on the Client.")
+        .last_words(&[
+            "protocol version mismatch -- is your shell clean?",
+            "(see the rsync manpage for an explanation)",
+            "rsync error: protocol incompatibility (code 2) at # [Receiver]",
+        ]),
+    );
     list
 }

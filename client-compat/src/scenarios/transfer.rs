@@ -153,7 +153,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 .find_map(|line| line.strip_prefix("Matched data: "))
                 .ok_or("no statistics")?;
             match matched.starts_with("0 ") {
-                true => Err(said.into_owned()),
+                true => Err("nothing matched".to_owned()),
                 false => Ok(()),
             }
         }),

@@ -195,11 +195,12 @@ impl Builder {
         Ok(self)
     }
 
-    /// Gives whatever was written since `since` a time of its own, made from its name and `epoch`.
-    /// So two trees that were built one after the other are still equal.
-    pub fn settle(&self, since: SystemTime, epoch: u32) -> Result<()> {
+    /// What was written since `since`, by relative path; the directory itself is the empty path.
+    pub fn written_since(&self, since: SystemTime) -> Result<Vec<PathBuf>> {
+        let since = since.duration_since(SystemTime::UNIX_EPOCH)?;
+        let since = i64::try_from(since.as_secs())?;
         let mut waiting = vec![PathBuf::new()];
-        let mut stale = Vec::new();
+        let mut written = Vec::new();
         while let Some(relative) = waiting.pop() {
             let path = self.root.join(&relative);
             let metadata = fs::symlink_metadata(&path)?;
@@ -208,18 +209,22 @@ impl Builder {
                     waiting.push(relative.join(entry?.file_name()));
                 }
             }
-            let since = since.duration_since(SystemTime::UNIX_EPOCH)?;
-            let since = i64::try_from(since.as_secs())?;
             // Within a day: dates in the far future are planted.
             if (since..since + 24 * 3600).contains(&metadata.mtime()) {
-                stale.push(relative);
+                written.push(relative);
             }
         }
-        for relative in stale {
-            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&relative);
+        Ok(written)
+    }
+
+    /// Gives each of them a time of its own, made from its name and `epoch`. So two trees that
+    /// were built one after the other are still equal.
+    pub fn settle(&self, written: &[PathBuf], epoch: u32) -> Result<()> {
+        for relative in written {
+            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(relative);
             let seconds = 1_500_000_000 + i64::from(epoch) * 100_000 + (hash % 90_000) as i64;
             set_time(
-                &self.root.join(&relative),
+                &self.root.join(relative),
                 seconds,
                 (hash >> 32) as u32 % 1_000_000_000,
             )?;
@@ -229,13 +234,21 @@ impl Builder {
 }
 
 fn set_time(path: &Path, seconds: i64, nanoseconds: u32) -> rustix::io::Result<()> {
-    let time = Timespec {
-        tv_sec: seconds,
-        tv_nsec: i64::from(nanoseconds),
-    };
+    let time = (seconds, i64::from(nanoseconds));
+    set_times(path, time, time)
+}
+
+/// Access and modification time, each in seconds and nanoseconds.
+pub(super) fn set_times(
+    path: &Path,
+    access: (i64, i64),
+    modification: (i64, i64),
+) -> rustix::io::Result<()> {
+    let [last_access, last_modification] =
+        [access, modification].map(|(tv_sec, tv_nsec)| Timespec { tv_sec, tv_nsec });
     let times = Timestamps {
-        last_access: time,
-        last_modification: time,
+        last_access,
+        last_modification,
     };
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
 }

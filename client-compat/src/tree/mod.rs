@@ -9,8 +9,10 @@ mod build;
 mod compare;
 mod describe;
 mod nasty;
+mod part;
 
 pub use build::{Builder, acl, noise};
 pub use compare::{Differences, compare};
 pub use describe::{Described, Kind, Time, describe, escape};
 pub use nasty::{deep_name, nasty, ordinary};
+pub use part::{share_nothing, share_nothing_of};

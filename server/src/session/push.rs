@@ -22,6 +22,14 @@ use crate::confine::{TenantRoot, landlock};
 /// How long a client may take for its part of the handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(60);
 
+/// How long our version waits for the client's, so that a refusal can go before it. Every known
+/// client sends its version without waiting for ours.
+const VERSION_TIME: Duration = Duration::from_secs(1);
+
+/// How far ahead of our version a refusal goes: a client that finds the version wrong itself ends
+/// its ssh at once, and that loses what it has not printed yet.
+const WORDS_TIME: Duration = Duration::from_millis(100);
+
 pub(super) struct Push {
     pub(super) pipe: Arc<Pipe>,
     pub(super) root: TenantRoot,
@@ -43,8 +51,21 @@ struct Opening<'a> {
 enum Refused {
     /// Before the protocol began: told on stderr.
     Usage(ProtocolError),
-    Protocol(ProtocolError),
+    /// In the handshake: told on stderr, before what is left to send on stdout.
+    Protocol {
+        error: ProtocolError,
+        unsent: Bytes,
+    },
     Gone,
+}
+
+impl Refused {
+    fn protocol(error: ProtocolError) -> Self {
+        Self::Protocol {
+            error,
+            unsent: Bytes::new(),
+        }
+    }
 }
 
 impl<'a> Opening<'a> {
@@ -62,7 +83,7 @@ impl<'a> Opening<'a> {
                 self.bytes.extend_from_slice(&bytes);
                 Ok(())
             }
-            Event::TimedOut => Err(Refused::Protocol(ProtocolError {
+            Event::TimedOut => Err(Refused::protocol(ProtocolError {
                 exit: ExitCode::Timeout,
                 message: "the client did not finish the handshake in time".to_owned(),
             })),
@@ -95,27 +116,36 @@ impl<'a> Opening<'a> {
 
     fn handshake(&mut self, options: &ServerOptions) -> Result<Negotiated, Refused> {
         let mut handshake =
-            Handshake::new(options, ProtocolVersion::OWN, seed()).map_err(Refused::Protocol)?;
+            Handshake::new(options, ProtocolVersion::OWN, seed()).map_err(Refused::protocol)?;
         if options.remove_source != RemoveSource::No {
             // The client is told which files are safe once all are on disk; with incremental
             // recursion it would have forgotten them by then.
             handshake = handshake.without_incremental_recursion();
         }
+        if self.bytes.is_empty() {
+            let patience = Instant::now() + VERSION_TIME;
+            if let Event::Input(bytes) = self.pipe.wait(None, Some(patience)) {
+                self.bytes.extend_from_slice(&bytes);
+            }
+        }
         loop {
             let mut reader = Reader::new(&self.bytes);
             let result = handshake.decode(&mut reader);
             let used = reader.consumed();
-            let output = handshake.take_output();
+            let output = Bytes::from(handshake.take_output());
+            if let Err(DecodeError::Malformed(error)) = result {
+                let unsent = output;
+                return Err(Refused::Protocol { error, unsent });
+            }
             if !output.is_empty() {
-                self.pipe.send(Output::Stdout(Bytes::from(output)));
+                self.pipe.send(Output::Stdout(output));
             }
             match result {
                 Ok(negotiated) => {
                     self.bytes.drain(..used);
                     return Ok(negotiated);
                 }
-                Err(DecodeError::Incomplete) => self.more()?,
-                Err(DecodeError::Malformed(error)) => return Err(Refused::Protocol(error)),
+                Err(_) => self.more()?,
             }
         }
     }
@@ -145,6 +175,16 @@ fn render_handshake_error(error: &ProtocolError) -> String {
     }
 }
 
+/// Sends what a client reads after what its user reads.
+fn send_behind_words(pipe: &Pipe, unsent: Bytes) {
+    if unsent.is_empty() {
+        return;
+    }
+    let deadline = Instant::now() + WORDS_TIME;
+    while matches!(pipe.wait(None, Some(deadline)), Event::Input(_)) {}
+    pipe.send(Output::Stdout(unsent));
+}
+
 impl Push {
     pub(super) fn run(self) -> Outcome {
         if let Err(error) =
@@ -169,8 +209,9 @@ impl Push {
                 pipe.send(Output::Stderr(render_usage_error(&error).into()));
                 Outcome::failed(error.exit, error.message)
             }
-            Err((pipe, Refused::Protocol(error))) => {
+            Err((pipe, Refused::Protocol { error, unsent })) => {
                 pipe.send(Output::Stderr(render_handshake_error(&error).into()));
+                send_behind_words(&pipe, unsent);
                 Outcome::failed(error.exit, error.message)
             }
         }
@@ -236,9 +277,15 @@ pub(super) fn refuse(pipe: &Pipe, options: ServerOptions, refusal: &ProtocolErro
 
 fn say_refusal(opening: &mut Opening<'_>, options: &ServerOptions, refusal: &ProtocolError) {
     let text = render_usage_error(refusal);
-    let Ok(negotiated) = opening.handshake(options) else {
-        opening.pipe.send(Output::Stderr(text.into()));
-        return;
+    let negotiated = match opening.handshake(options) {
+        Ok(negotiated) => negotiated,
+        Err(refused) => {
+            opening.pipe.send(Output::Stderr(text.into()));
+            if let Refused::Protocol { unsent, .. } = refused {
+                send_behind_words(opening.pipe, unsent);
+            }
+            return;
+        }
     };
     let mut wire = Vec::new();
     let kind = if negotiated.version.at_least(30) {

@@ -165,13 +165,13 @@ impl Receiver {
     /// A phase is over: what was asked in it and has not come will not come.
     pub(super) fn fail_unanswered(&mut self) -> Result<(), Fatal> {
         let answered = self.marks.answered;
-        while let Some(awaited) = self
-            .outstanding
-            .queue
-            .pop_front_if(|awaited| awaited.after_marks < answered)
+        while let Some(awaited) = self.outstanding.queue.front()
+            && awaited.after_marks < answered
         {
-            self.outstanding.not_sent.remove(&awaited.ndx);
-            self.unanswered(awaited.ndx)?;
+            let ndx = awaited.ndx;
+            self.outstanding.queue.pop_front();
+            self.outstanding.not_sent.remove(&ndx);
+            self.unanswered(ndx)?;
         }
         Ok(())
     }
