@@ -10,6 +10,7 @@
 //!           └▶ schedule, retention                (decide; do not touch the disk)
 //! ```
 
+pub mod account;
 pub mod bandwidth;
 pub mod catalogue;
 pub mod cli;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use crate::account::Account;
 use crate::bandwidth::Bandwidth;
 use crate::config::Tenant;
 
@@ -17,6 +18,8 @@ pub struct TenantHandle {
     pub gate: Gate,
     /// Shared by all connections of the tenant.
     pub bandwidth: Arc<Bandwidth>,
+    /// What it has in the store.
+    pub account: Arc<Account>,
 }
 
 impl TenantHandle {
@@ -29,6 +32,7 @@ impl TenantHandle {
             config: RwLock::new(config),
             gate: Gate::default(),
             bandwidth,
+            account: Arc::default(),
         }
     }
 

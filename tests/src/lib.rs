@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use coffre_client_compat::clients::Clients;
 use coffre_client_compat::run::{Invocation, Outcome};
-use coffre_client_compat::sandbox::{Coffre, Keys, coffre_binary, is_root};
+use coffre_client_compat::sandbox::{Coffre, Keys, Lines, coffre_binary, is_root};
 use coffre_client_compat::tree::Builder;
 use tempfile::TempDir;
 
@@ -37,19 +37,36 @@ impl Bed {
         }
         let dir = tempfile::Builder::new().prefix("coffre-tests-").tempdir()?;
         let store = dir.path().join("server/store");
-        Self::start(dir, &store).map(Some)
+        Self::start(dir, &store, &Lines::default()).map(Some)
+    }
+
+    /// With more in the configuration. `None`: not root, and said so.
+    pub fn configured(lines: &Lines) -> Result<Option<Self>> {
+        if !may_run() {
+            return Ok(None);
+        }
+        let dir = tempfile::Builder::new().prefix("coffre-tests-").tempdir()?;
+        let store = dir.path().join("server/store");
+        Self::start(dir, &store, lines).map(Some)
     }
 
     /// With the store in a place that outlives the value.
     pub fn with_store(store: &Path) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("coffre-tests-").tempdir()?;
-        Self::start(dir, store)
+        Self::start(dir, store, &Lines::default())
     }
 
-    fn start(dir: TempDir, store: &Path) -> Result<Self> {
+    /// … and with more in the configuration.
+    pub fn configured_with_store(store: &Path, lines: &Lines) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("coffre-tests-").tempdir()?;
+        Self::start(dir, store, lines)
+    }
+
+    fn start(dir: TempDir, store: &Path, lines: &Lines) -> Result<Self> {
         let keys = Keys::make(&dir.path().join("keys"))?;
         let server = dir.path().join("server");
-        let coffre = Coffre::start_with(&server, &keys, store, &coffre_binary()?)?;
+        let binary = coffre_binary()?;
+        let coffre = Coffre::start_configured(&server, &keys, store, &binary, lines)?;
         let bed = Self {
             coffre,
             keys,

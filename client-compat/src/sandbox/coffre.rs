@@ -33,6 +33,17 @@ impl Coffre {
 
     /// … with another store or another build.
     pub fn start_with(dir: &Path, keys: &Keys, storage: &Path, binary: &Path) -> Result<Self> {
+        Self::start_configured(dir, keys, storage, binary, &Lines::default())
+    }
+
+    /// … and with more in its configuration.
+    pub fn start_configured(
+        dir: &Path,
+        keys: &Keys,
+        storage: &Path,
+        binary: &Path,
+        lines: &Lines,
+    ) -> Result<Self> {
         let live = storage.join(TENANT).join("live");
         let base = base_below(&live);
         fs::create_dir_all(&base)?;
@@ -40,7 +51,7 @@ impl Coffre {
         let log = dir.join("log");
         let port = Port::reserve()?;
         let config = dir.join("tenants.toml");
-        fs::write(&config, tenants_toml(storage, keys, port.number)?)?;
+        fs::write(&config, tenants_toml(storage, keys, port.number, lines)?)?;
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .arg(binary)
@@ -90,19 +101,18 @@ impl Coffre {
         self.storage.join(TENANT)
     }
 
+    /// Runs `coffre …` for this server; gives what it prints.
+    pub fn command(&self, words: &[&str]) -> Result<String> {
+        let config = self.dir.join("tenants.toml");
+        let mut args: Vec<&std::ffi::OsStr> = words.iter().map(AsRef::as_ref).collect();
+        args.extend(["--config".as_ref(), config.as_os_str()]);
+        let out = tool(&self.binary.display().to_string(), &args)?;
+        Ok(String::from_utf8(out)?)
+    }
+
     /// Takes a snapshot as an admin would; gives its directory.
     pub fn snapshot(&self) -> Result<PathBuf> {
-        let config = self.dir.join("tenants.toml");
-        let name = tool(
-            &self.binary.display().to_string(),
-            &[
-                "snapshot".as_ref(),
-                TENANT.as_ref(),
-                "--config".as_ref(),
-                config.as_os_str(),
-            ],
-        )?;
-        let name = String::from_utf8(name)?;
+        let name = self.command(&["snapshot", TENANT])?;
         let snapshot = self.home().join("snapshots").join(name.trim());
         if !snapshot.is_dir() {
             bail!("`coffre snapshot` printed {name:?}, but there is no such snapshot");
@@ -111,22 +121,40 @@ impl Coffre {
     }
 }
 
-fn tenants_toml(storage: &Path, keys: &Keys, port: u16) -> Result<String> {
+/// Lines for the configuration of a throw-away server, each with its end.
+#[derive(Debug, Clone, Default)]
+pub struct Lines {
+    /// In `[server]`.
+    pub server: String,
+    /// In the tenant.
+    pub tenant: String,
+    /// Behind it: more tables.
+    pub more: String,
+}
+
+fn tenants_toml(storage: &Path, keys: &Keys, port: u16, lines: &Lines) -> Result<String> {
     // Snapshots only when a test asks: on its own schedule they would be taken at any moment.
     Ok(format!(
         "[server]\n\
          storage = {storage:?}\n\
          listen = [\"127.0.0.1\"]\n\
          host_key = {host_key:?}\n\
-         \n\
+         {server}\n\
          [tenants.{TENANT}]\n\
          port = {port}\n\
          keys = [{{ key = \"{client}\", from = [\"127.0.0.1\"] }}]\n\
          snapshots = false\n\
-         max_sessions = 16\n",
+         {max_sessions}{tenant}\n{more}",
         storage = storage.display().to_string(),
         host_key = keys.host_key().display().to_string(),
         client = keys.public("client")?,
+        server = lines.server,
+        max_sessions = match lines.tenant.contains("max_sessions") {
+            true => "",
+            false => "max_sessions = 16\n",
+        },
+        tenant = lines.tenant,
+        more = lines.more,
     ))
 }
 

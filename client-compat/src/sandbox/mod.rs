@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
-pub use coffre::{Coffre, TENANT, coffre_binary};
+pub use coffre::{Coffre, Lines, TENANT, coffre_binary};
 pub use keys::{Keys, NOBODY};
 pub use stock::Stock;
 

@@ -17,6 +17,7 @@ mod schema;
 mod session;
 mod snapshot;
 mod state;
+mod usage;
 
 use std::fs::DirBuilder;
 use std::io;
@@ -33,6 +34,7 @@ pub use rebuild::{Rebuilt, tenants_in};
 pub use session::SessionRecord;
 pub use snapshot::{Reason, SnapshotRecord};
 pub use state::TenantState;
+pub use usage::UsageRecord;
 
 /// The open catalogue. Shared by all threads of a process; other processes may have it open too.
 #[derive(Debug)]

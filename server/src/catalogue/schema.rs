@@ -8,7 +8,8 @@ use super::CatalogueError;
 
 /// Step `n` makes version `n + 1` of version `n`. A released step is never changed: a new one is
 /// added after it.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE tenants (
         tenant            TEXT PRIMARY KEY,
         -- 1: a push broke off and none has ended well since; the next snapshot is incomplete
@@ -68,7 +69,20 @@ const STEPS: &[&str] = &["
         reason        TEXT,
         PRIMARY KEY (tenant, name)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    -- What a tenant with a quota has in the store.
+    CREATE TABLE usage (
+        tenant  TEXT PRIMARY KEY,
+        bytes   INTEGER NOT NULL,
+        files   INTEGER NOT NULL,
+        -- when the whole tree was counted last; what came and went since has been added up
+        counted TEXT NOT NULL,
+        -- 1: something has changed that is not in the sum
+        stale   INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// `SQLITE_FCNTL` aside, what tells `file(1)` that it is ours: "Cfre".
 const APPLICATION_ID: i32 = 0x4366_7265;

@@ -43,7 +43,8 @@ impl Catalogue {
             connection.execute(
                 "INSERT OR REPLACE INTO pushes (session, tenant, started) VALUES (?1, ?2, ?3)",
                 params![session, tenant, Time(started)],
-            )
+            )?;
+            connection.execute("UPDATE usage SET stale = 1 WHERE tenant = ?1", [tenant])
         })?;
         Ok(())
     }

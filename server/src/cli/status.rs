@@ -44,7 +44,7 @@ fn text(facts: &StatusFacts, now: Timestamp) -> String {
 }
 
 fn tenant_table(tenants: &[TenantFacts], now: Timestamp) -> String {
-    let columns = [
+    let mut columns = vec![
         ("TENANT", Align::Left),
         ("PORT", Align::Right),
         ("SESSIONS", Align::Right),
@@ -53,10 +53,14 @@ fn tenant_table(tenants: &[TenantFacts], now: Timestamp) -> String {
         ("LATEST", Align::Left),
         ("NEXT", Align::Left),
     ];
+    let with_quota = tenants.iter().any(|tenant| tenant.quota.is_some());
+    if with_quota {
+        columns.push(("USED", Align::Left));
+    }
     let rows: Vec<Vec<String>> = tenants
         .iter()
         .map(|tenant| {
-            vec![
+            let mut row = vec![
                 tenant.name.clone(),
                 port(tenant),
                 tenant.sessions.to_string(),
@@ -64,7 +68,12 @@ fn tenant_table(tenants: &[TenantFacts], now: Timestamp) -> String {
                 tenant.snapshots.to_string(),
                 tenant.latest_snapshot.clone().unwrap_or("none".to_owned()),
                 next_snapshot(tenant, now),
-            ]
+            ];
+            if with_quota {
+                let quota = tenant.quota.as_ref();
+                row.push(quota.map_or("no quota".to_owned(), |quota| quota.render()));
+            }
+            row
         })
         .collect();
     render(&columns, &rows)

@@ -38,11 +38,14 @@ impl Dir {
     pub fn make_dir(&self, name: &[u8], mode: u32) -> io::Result<()> {
         self.check(name)?;
         self.shared.check_writable()?;
+        self.shared.room_for_inode()?;
         let mode = match self.shared.keeping.metadata {
             Metadata::Native => mode & 0o777,
             Metadata::Xattr => inode_mode(Kind::Dir, mode),
         };
-        Ok(mkdirat(self.fd(), name, Mode::from_raw_mode(mode))?)
+        mkdirat(self.fd(), name, Mode::from_raw_mode(mode))?;
+        self.shared.directory_has_come(self.fd(), name);
+        Ok(())
     }
 
     /// Makes a symbolic link. The target is data: it is not looked at.
@@ -62,6 +65,7 @@ impl Dir {
             staged.publish(self, name, replace)?;
             return Ok(errors);
         }
+        self.shared.room_for_inode()?;
         let made = StagedName::make(&self.shared, self.side(), |staging, name| {
             Ok(symlinkat(target, staging, name)?)
         })?;
@@ -92,6 +96,7 @@ impl Dir {
             return Ok(errors);
         }
         let mode = mode & 0o777;
+        self.shared.room_for_inode()?;
         let made = StagedName::make(&self.shared, self.side(), |staging, name| {
             let (bits, device) = (Mode::from_raw_mode(mode), makedev(rdev.0, rdev.1));
             Ok(mknodat(staging, name, kind.file_type(), bits, device)?)
@@ -112,7 +117,13 @@ impl Dir {
         self.give_inherited(&inode, kind, mode)?;
         let plan = Plan::new(self.shared.keeping, &inode, &inode.stat()?, attributes)?;
         let errors = plan.carry_out(&inode);
+        let freed = match replace {
+            Replace::Yes => self.shared.freed_with(self.fd(), name),
+            Replace::No => None,
+        };
         made.place(self, name, replace)?;
+        self.shared.has_come(inode.fd());
+        self.shared.has_gone(freed);
         Ok(errors)
     }
 
@@ -139,7 +150,9 @@ impl Dir {
                     let (from, flags) = (from_dir.fd(), AtFlags::empty());
                     Ok(linkat(from, from_name, staging, staged, flags)?)
                 })?;
+                let freed = self.shared.freed_with(self.fd(), name);
                 renameat(made.staging()?, made.as_str(), self.fd(), name)?;
+                self.shared.has_gone(freed);
             }
         }
         if let Some(index) = &mut *links {
@@ -160,14 +173,19 @@ impl Dir {
         self.check(name)?;
         self.shared.check_writable()?;
         let _names = self.shared.live_state.names_change();
-        Ok(unlinkat(self.fd(), name, AtFlags::empty())?)
+        let freed = self.shared.freed_with(self.fd(), name);
+        unlinkat(self.fd(), name, AtFlags::empty())?;
+        self.shared.has_gone(freed);
+        Ok(())
     }
 
     /// Removes an empty directory.
     pub fn remove_dir(&self, name: &[u8]) -> io::Result<()> {
         self.check(name)?;
         self.shared.check_writable()?;
+        let freed = self.shared.freed_with_directory(self.fd(), name);
         unlinkat(self.fd(), name, AtFlags::REMOVEDIR)?;
+        self.shared.has_gone(freed);
         if let Some(path) = &self.path {
             self.shared.directory_changed(&path.child(name)?);
         }
@@ -182,8 +200,9 @@ impl Dir {
         self.shared.check_writable()?;
         let stat = Stat::from(statat(self.fd(), name, AtFlags::SYMLINK_NOFOLLOW)?);
         let mut links = self.shared.live_state.links_change();
+        let freed = self.shared.freed_with(to_dir.fd(), to_name);
         match renameat(self.fd(), name, to_dir.fd(), to_name) {
-            Ok(()) => {}
+            Ok(()) => self.shared.has_gone(freed),
             Err(Errno::XDEV) if stat.kind == Kind::File => {
                 drop(links);
                 return self.move_copy(name, to_dir, to_name);

@@ -41,6 +41,7 @@ mod links;
 mod list;
 mod metadata;
 mod path;
+mod room;
 mod root;
 mod staged;
 mod stat;

@@ -20,7 +20,9 @@ use super::links::LiveState;
 use super::list::list_directory;
 use super::metadata::Metadata;
 use super::path::TenantPath;
+use super::room::Room;
 use super::stat::{Kind, Stat};
+use crate::account::Account;
 
 const LIVE: &str = "live";
 const STAGING: &str = ".staging";
@@ -47,6 +49,7 @@ pub(super) struct Shared {
     pub(super) live_state: Arc<LiveState>,
     cache: Mutex<DirCache>,
     pub(super) support: Support,
+    pub(super) room: Room,
 }
 
 /// Where things are made that have no name in live yet.
@@ -89,15 +92,18 @@ impl TenantRoot {
     /// Opens `home/live` for reading and writing. Makes it, `home/.staging` and `home/.partial`
     /// where they are missing; `home` must exist.
     ///
+    /// What comes and goes is told to `account`, which may refuse it.
+    ///
     /// To be called before the thread is confined: [`TenantRoot::sync`] reports write errors
     /// since now.
-    pub fn open(home: &Path, metadata: Metadata) -> io::Result<TenantRoot> {
+    pub fn open(home: &Path, metadata: Metadata, account: Arc<Account>) -> io::Result<TenantRoot> {
         let home = openat(
             CWD,
             home,
             directory_flags() - OFlags::NOFOLLOW,
             Mode::empty(),
         )?;
+        let open_or_make = |parent, name, mode| open_or_make(parent, name, mode, &account);
         let live = open_or_make(home.as_fd(), LIVE, 0o755)?;
         let partial = open_or_make(home.as_fd(), PARTIAL, 0o700)?;
         let staging = open_or_make(home.as_fd(), STAGING, 0o700)?;
@@ -113,7 +119,7 @@ impl TenantRoot {
             prefix: getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?,
             serial: AtomicU64::new(0),
         };
-        Self::new(live, Some(work), metadata)
+        Self::new(live, Some(work), metadata, account)
     }
 
     /// Opens any directory of the store for reading: a snapshot, or `live` for a restore.
@@ -121,10 +127,15 @@ impl TenantRoot {
     pub fn open_read_only(directory: &Path, metadata: Metadata) -> io::Result<TenantRoot> {
         let flags = directory_flags() - OFlags::NOFOLLOW;
         let directory = openat(CWD, directory, flags, Mode::empty())?;
-        Self::new(directory, None, metadata)
+        Self::new(directory, None, metadata, Arc::default())
     }
 
-    fn new(live: OwnedFd, work: Option<Work>, metadata: Metadata) -> io::Result<TenantRoot> {
+    fn new(
+        live: OwnedFd,
+        work: Option<Work>,
+        metadata: Metadata,
+        account: Arc<Account>,
+    ) -> io::Result<TenantRoot> {
         let proc = statfs("/proc/self/fd")?;
         if proc.f_type != PROC_SUPER_MAGIC {
             return Err(io::Error::other("/proc is not mounted"));
@@ -138,6 +149,7 @@ impl TenantRoot {
                 live_state: LiveState::of_tree(stat.dev, stat.ino),
                 cache: Mutex::default(),
                 support: Support::default(),
+                room: Room::new(account),
             }),
         })
     }
@@ -211,6 +223,10 @@ impl TenantRoot {
 }
 
 impl Shared {
+    pub(super) fn live_fd(&self) -> BorrowedFd<'_> {
+        self.live.as_fd()
+    }
+
     fn work(&self) -> io::Result<&Work> {
         self.work.as_ref().ok_or_else(|| Errno::ROFS.into())
     }
@@ -320,12 +336,22 @@ fn directory_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
-fn open_or_make(parent: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<OwnedFd> {
-    match mkdirat(parent, name, Mode::from_raw_mode(mode)) {
-        Ok(()) | Err(Errno::EXIST) => {}
+fn open_or_make(
+    parent: BorrowedFd<'_>,
+    name: &str,
+    mode: u32,
+    account: &Account,
+) -> io::Result<OwnedFd> {
+    let made = match mkdirat(parent, name, Mode::from_raw_mode(mode)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
         Err(error) => return Err(error.into()),
+    };
+    let directory = openat(parent, name, directory_flags(), Mode::empty())?;
+    if made {
+        account.add(super::room::size_of_new(&directory)?, 1);
     }
-    Ok(openat(parent, name, directory_flags(), Mode::empty())?)
+    Ok(directory)
 }
 
 fn device(fd: &OwnedFd) -> io::Result<u64> {

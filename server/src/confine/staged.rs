@@ -28,6 +28,7 @@ use super::metadata::Metadata;
 use super::root::{Shared, Side, lacks, note_lack};
 use super::stat::{FileTime, Kind, Stat};
 use super::{acl::PosixAcl, unshare};
+use crate::account::Hold;
 
 /// See the module's story.
 pub struct Staged {
@@ -40,6 +41,8 @@ pub struct Staged {
     is: Stat,
     /// Attributes have been set since `is` was true.
     applied: bool,
+    /// Room for its content, until it has a name.
+    hold: Hold,
 }
 
 impl Dir {
@@ -52,6 +55,7 @@ impl Dir {
             Metadata::Xattr => inode_mode(Kind::File, mode_hint),
         });
         shared.check_writable()?;
+        shared.room_for_inode()?;
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         if !lacks(&shared.support.no_tmpfile) {
             match openat(self.fd(), ".", flags | OFlags::TMPFILE, mode) {
@@ -121,7 +125,14 @@ impl Staged {
             staged_name,
             is,
             applied: false,
+            hold: Hold::default(),
         })
+    }
+
+    /// To be called before so many bytes are written.
+    /// Errors: EDQUOT where the tenant's quota is full, ENOSPC where the store is.
+    pub fn make_room(&mut self, bytes: u64) -> io::Result<()> {
+        self.shared.room_for(bytes, &mut self.hold)
     }
 
     /// For writing the content (`Write`, `Seek`, `FileExt`), and reading it back.
@@ -131,6 +142,7 @@ impl Staged {
 
     /// Sets blocks aside for `len` bytes; the length stays.
     pub fn preallocate(&self, len: u64) -> io::Result<()> {
+        self.shared.room_for_copy(len)?;
         Ok(fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, len)?)
     }
 
@@ -165,15 +177,25 @@ impl Staged {
     /// Errors: EEXIST with [`Replace::No`] where something has the name.
     pub fn publish(mut self, dir: &Dir, name: &[u8], replace: Replace) -> io::Result<()> {
         dir.check(name)?;
+        let freed = match replace {
+            Replace::Yes => dir.shared.freed_with(dir.fd(), name),
+            Replace::No => None,
+        };
         match self.place(dir, name, replace) {
             // Not the file system it was staged for: a copy of it is made where it goes.
             Err(error) if is_errno(&error, Errno::XDEV) => {
                 let mut copy = dir.stage(self.is.inode.mode)?;
                 unshare::copy_file(&Inode::open(self.file.as_fd()), &self.file, &copy)?;
-                copy.place(dir, name, replace)
+                copy.place(dir, name, replace)?;
+                dir.shared.has_come(copy.file.as_fd());
             }
-            other => other,
+            other => {
+                other?;
+                dir.shared.has_come(self.file.as_fd());
+            }
         }
+        dir.shared.has_gone(freed);
+        Ok(())
     }
 
     fn place(&mut self, dir: &Dir, name: &[u8], replace: Replace) -> io::Result<()> {

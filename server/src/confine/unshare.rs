@@ -15,6 +15,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use rustix::fs::{
@@ -83,8 +84,10 @@ impl Dir {
         // A copy can take long, and only its coming into place needs the lock.
         drop(links);
         let mut copy = self.copy_in_staging(&inode, &is)?;
-        let errors = plan.carry_out(&copy.hold()?);
+        let made = copy.hold()?;
+        let errors = plan.carry_out(&made);
         self.replace_all_names(&mut copy, name, &is)?;
+        self.shared.has_come(made.fd());
         Ok(Updated {
             how: How::Replaced,
             errors,
@@ -149,6 +152,7 @@ impl Dir {
         copy_file(&inode, &open_for_reading(&inode)?, &staged)?;
         forget_server_xattrs(&Inode::open(staged.file().as_fd()))?;
         self.replace_all_names(staged.name_in_staging()?, name, &is)?;
+        self.shared.has_come(staged.file().as_fd());
         Ok(staged.into_file())
     }
 
@@ -275,6 +279,7 @@ impl Dir {
     fn copy_in_staging(&self, inode: &Inode<'_>, is: &Stat) -> io::Result<StagedName> {
         let kind = is.inode.kind;
         let side = self.side();
+        self.shared.room_for_inode()?;
         let made = match kind {
             Kind::File => {
                 let staged = self.stage(is.inode.mode)?;
@@ -374,6 +379,7 @@ fn copy_attributes(from: &Inode<'_>, is: &Stat, to: &Inode<'_>) -> io::Result<()
 }
 
 fn copy_content(shared: &Shared, from: &File, to: &File) -> io::Result<()> {
+    shared.room_for_copy(from.metadata()?.blocks().saturating_mul(512))?;
     if !lacks(&shared.support.no_reflink) {
         match ioctl_ficlone(to, from) {
             Ok(()) => return Ok(()),

@@ -40,6 +40,18 @@ pub struct TenantFacts {
     pub after_push: bool,
     /// A due snapshot waits for sessions to end.
     pub snapshot_waits: bool,
+    /// `None`: it has none.
+    pub quota: Option<QuotaFacts>,
+}
+
+/// What a tenant may have and has: live and history, each inode once. Each limit may be missing;
+/// what is used is not known before the first count is through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaFacts {
+    pub size_bytes: Option<u64>,
+    pub files: Option<u64>,
+    pub used_bytes: Option<u64>,
+    pub used_files: Option<u64>,
 }
 
 /// The last push, or the one that runs.
@@ -115,4 +127,55 @@ pub struct ReloadFacts {
     pub tenants: usize,
     /// Rendered warnings about the configuration.
     pub warnings: Vec<String>,
+}
+
+impl QuotaFacts {
+    /// `12.3 GiB of 500 GiB (2%), 81234 of 2000000 files`.
+    pub fn render(&self) -> String {
+        use crate::config::units::render_size;
+        let part = |used: Option<u64>, limit: u64, show: &dyn Fn(u64) -> String| match used {
+            None => format!("being counted, of {}", show(limit)),
+            Some(used) => {
+                // Rounded up: 100% only where nothing is left would hide that nothing fits.
+                let percent = (u128::from(used) * 100).div_ceil(u128::from(limit.max(1)));
+                format!("{} of {} ({percent}%)", show(used), show(limit))
+            }
+        };
+        let size = self
+            .size_bytes
+            .map(|limit| part(self.used_bytes, limit, &render_size));
+        let files = self.files.map(|limit| {
+            let text = part(self.used_files, limit, &|n| n.to_string());
+            format!("{text} files")
+        });
+        let parts: Vec<String> = size.into_iter().chain(files).collect();
+        parts.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_says_what_is_used_of_what() {
+        let quota = QuotaFacts {
+            size_bytes: Some(500 << 30),
+            files: None,
+            used_bytes: Some(13_207_024_435),
+            used_files: Some(7),
+        };
+        assert_eq!(quota.render(), "12.3 GiB of 500 GiB (3%)");
+        let both = QuotaFacts {
+            files: Some(2000),
+            ..quota.clone()
+        };
+        let expected = "12.3 GiB of 500 GiB (3%), 7 of 2000 (1%) files";
+        assert_eq!(both.render(), expected);
+        let unknown = QuotaFacts {
+            used_bytes: None,
+            ..quota
+        };
+        assert_eq!(unknown.render(), "being counted, of 500 GiB");
+    }
 }

@@ -10,7 +10,7 @@ use super::pushes::LastPush;
 use crate::catalogue::TenantState;
 use crate::config::Tenant;
 use crate::config::units::render_duration;
-use crate::control::facts::PushState;
+use crate::control::facts::{PushState, QuotaFacts};
 use crate::snapshot::SnapshotName;
 
 /// Snapshots named in an interactive login; `snapshots` lists all.
@@ -30,6 +30,8 @@ pub struct ClientFacts<'a> {
     pub in_session: bool,
     pub now: Timestamp,
     pub time_zone: &'a TimeZone,
+    /// `None`: there is none.
+    pub quota: Option<QuotaFacts>,
 }
 
 /// An interactive login: who this is, how the backup is, and how to get something back.
@@ -82,6 +84,9 @@ pub fn status(facts: &ClientFacts<'_>) -> String {
             [.., last] => format!("{}, the latest {last}", facts.snapshots.len()),
         },
     );
+    if let Some(quota) = &facts.quota {
+        line("space", quota.render());
+    }
     out
 }
 
@@ -193,6 +198,7 @@ mod tests {
             in_session: false,
             now: at("2026-11-17T10:10:00Z"),
             time_zone: &TimeZone::UTC,
+            quota: None,
         };
         assert_eq!(
             login(&facts),
@@ -229,10 +235,17 @@ To get something back, ask the admin of this server: each snapshot is a plain di
             in_session: false,
             now: at("2026-11-17T10:10:00Z"),
             time_zone: &TimeZone::UTC,
+            quota: Some(QuotaFacts {
+                size_bytes: Some(1 << 30),
+                files: None,
+                used_bytes: Some(1 << 29),
+                used_files: Some(3),
+            }),
         };
         assert_eq!(
             status(&facts),
-            "tenant          web01\nlast push       never\nsnapshots       none yet\n"
+            "tenant          web01\nlast push       never\nsnapshots       none yet\n\
+             space           512 MiB of 1.00 GiB (50%)\n"
         );
         assert_eq!(super::snapshots(&facts), "");
     }

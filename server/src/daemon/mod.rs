@@ -22,6 +22,7 @@ pub mod serve;
 mod store;
 mod surroundings;
 mod taking;
+mod usage;
 mod work;
 
 use std::collections::{BTreeMap, HashMap};

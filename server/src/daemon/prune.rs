@@ -14,6 +14,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tracing::{info, warn};
 
+use super::usage::Telling;
+use crate::account::Account;
 use crate::catalogue::Catalogue;
 use crate::config::units::render_duration;
 use crate::control::facts::{PlannedFacts, PruneFacts};
@@ -107,6 +109,7 @@ pub(super) struct Run<'a> {
     pub(super) rules: Option<&'a Rules>,
     pub(super) limit: Option<Duration>,
     pub(super) time_zone: &'a TimeZone,
+    pub(super) account: &'a Account,
 }
 
 /// Prunes one tenant. An error about one snapshot ends the run: whatever it is, the next removal
@@ -117,6 +120,11 @@ pub(super) fn run(
     progress: &dyn Progress,
 ) -> Result<PruneFacts, SnapshotError> {
     let deadline = run.limit.map(|limit| Instant::now() + limit);
+    let telling = Telling {
+        inner: progress,
+        account: run.account,
+    };
+    let progress: &dyn Progress = &telling;
     // What an earlier run has begun and not finished comes first: it is hidden already.
     snapshot::sweep_removals(run.home, deadline, progress)?;
     let plan = plan(run.home, run.rules, Timestamp::now(), run.time_zone)?;

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::Daemon;
 use super::store;
+use super::usage::{self, Telling};
 use crate::config::{self, Config, Diagnostic, LandlockPolicy};
 use crate::confine::{TenantRoot, landlock};
 use crate::control::Failure;
@@ -79,6 +80,10 @@ impl Daemon {
                     let handle = TenantHandle::new(&config.server.storage, Arc::clone(tenant));
                     store::make_home(handle.home())
                         .map_err(|e| format!("tenant \"{}\": {e}", tenant.name))?;
+                    handle
+                        .account
+                        .configure(tenant.quota, config.server.min_free);
+                    usage::recall(&handle, &self.catalogue);
                     sweep(&handle);
                     Arc::new(handle)
                 }
@@ -101,6 +106,8 @@ impl Daemon {
         for tenant in &config.tenants {
             if let Some(handle) = handles.get(&tenant.name) {
                 handle.set_config(Arc::clone(tenant));
+                let min_free = config.server.min_free;
+                handle.account.configure(tenant.quota, min_free);
             }
         }
         let count = handles.len();
@@ -148,7 +155,11 @@ fn sweep(tenant: &TenantHandle) {
             config::reason(&e)
         ),
     }
-    match snapshot::sweep(tenant.home(), None, &()) {
+    let telling = Telling {
+        inner: &(),
+        account: &tenant.account,
+    };
+    match snapshot::sweep(tenant.home(), None, &telling) {
         Ok(swept) if swept.gone.is_empty() => {}
         Ok(swept) => info!(
             tenant = tenant.name(),

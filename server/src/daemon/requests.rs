@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Daemon;
 use super::pushes::LastPush;
 use super::taking;
+use super::usage;
 use crate::catalogue::{Reason, TenantState};
 use crate::confine::{Metadata, landlock};
 use crate::control::facts::{PushFacts, StatusFacts, TenantFacts};
@@ -114,6 +115,7 @@ impl Daemon {
             latest_snapshot: snapshots.last().map(|s| s.name.to_string()),
             next_snapshot: next.map(|at| at.to_string()),
             after_push: config.snapshots.after_session,
+            quota: usage::facts(&tenant.account),
             snapshot_waits: self.scheduler().is_postponed(tenant.name()),
         })
     }

@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 use super::Daemon;
 use super::prune;
 use super::taking::NotTaken;
+use super::usage;
 use crate::catalogue::{CatalogueError, Reason, TenantState};
 use crate::config::{Config, Tenant};
 use crate::control::facts::PruneFacts;
@@ -47,6 +48,9 @@ struct Underway {
     postponed: bool,
     prune: bool,
     retry_not_before: Option<Instant>,
+    count: bool,
+    count_not_before: Option<Instant>,
+    counted: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +78,9 @@ impl Scheduler {
         change(self.lock().entry(tenant.to_owned()).or_default())
     }
 }
+
+/// A count of a tree that changed meanwhile is nearly right; the next try is not before this.
+const COUNT_AGAIN: Duration = Duration::from_secs(3600);
 
 /// What is due for a tenant, and when.
 #[derive(Debug, Clone, Copy)]
@@ -169,6 +176,7 @@ impl Daemon {
         let now = Timestamp::now();
         let mut sleep = LONGEST_SLEEP;
         for tenant in self.tenants() {
+            self.start_count_if_due(&tenant);
             let waits = self.scheduler().with(tenant.name(), |underway| {
                 underway.snapshot
                     || underway
@@ -200,6 +208,36 @@ impl Daemon {
             });
         }
         Ok(sleep)
+    }
+
+    /// Counts a tree in the background where its quota needs it.
+    fn start_count_if_due(self: &Arc<Self>, tenant: &Arc<TenantHandle>) {
+        let name = tenant.name();
+        let now = Instant::now();
+        let mine = self.scheduler().with(name, |underway| {
+            let is_old = |at: Instant| now.saturating_duration_since(at) > usage::TRUSTED_FOR;
+            if underway.counted.is_some_and(is_old) {
+                tenant.account.distrust();
+            }
+            let due = tenant.account.needs_count()
+                && !underway.count
+                && underway.count_not_before.is_none_or(|at| at <= now);
+            underway.count |= due;
+            due
+        });
+        if !mine {
+            return;
+        }
+        let daemon = Arc::clone(self);
+        let tenant = Arc::clone(tenant);
+        tokio::spawn(async move {
+            let exact = daemon.count_usage(&tenant).await;
+            daemon.scheduler().with(tenant.name(), |underway| {
+                underway.count = false;
+                underway.counted = exact.then(Instant::now).or(underway.counted);
+                underway.count_not_before = (!exact).then(|| Instant::now() + COUNT_AGAIN);
+            });
+        });
     }
 
     /// When the tenant's next snapshot is due; in the past or now: it is.
@@ -390,6 +428,7 @@ impl Daemon {
         let home = tenant.home().to_owned();
         let time_zone = self.config().server.time_zone.clone();
         let catalogue = Arc::clone(self.catalogue());
+        let account = Arc::clone(&tenant.account);
         let pruned = self
             .work()
             .run("removed", steps, move |progress| {
@@ -399,10 +438,18 @@ impl Daemon {
                     rules: config.keep.as_ref(),
                     limit: config.prune_limit,
                     time_zone: &time_zone,
+                    account: &account,
                 };
                 prune::run(&run, &catalogue, progress)
             })
             .await?;
+        let others = tenant.gate.sessions() > 0;
+        let recorded = self
+            .catalogue()
+            .record_account(tenant.name(), &tenant.account, others);
+        if let Err(e) = recorded {
+            error!(tenant = tenant.name(), "{e}");
+        }
         pruned.map_err(|e| format!("tenant \"{}\": cannot prune: {e}", tenant.name()))
     }
 }

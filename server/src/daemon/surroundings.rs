@@ -9,6 +9,7 @@ use tracing::{error, info};
 use super::Daemon;
 use super::client_text::{self, ClientFacts};
 use super::taking::NotTaken;
+use super::usage;
 use crate::catalogue::Reason;
 use crate::session::{
     Admitted, Dispatcher, Pipe, Request, Sessions, Surroundings, TextAnswer, TextRequest,
@@ -86,6 +87,7 @@ impl Front {
             may_restore: admitted.rights.restore,
             in_session: tenant.gate.sessions() > 0,
             now: Timestamp::now(),
+            quota: usage::facts(&tenant.account),
             time_zone: &self.daemon.config().server.time_zone,
         }))
     }

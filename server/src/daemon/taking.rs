@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use super::Daemon;
 use super::prune;
+use super::usage::Telling;
 use crate::catalogue::{CatalogueError, Reason, SnapshotRecord};
 use crate::config::units::render_duration;
 use crate::control::listener::Steps;
@@ -57,18 +58,29 @@ impl Daemon {
         let home = tenant.home().to_owned();
         let config = tenant.config();
         let time_zone = self.config().server.time_zone.clone();
+        let account = Arc::clone(&tenant.account);
         let (expiring, taken) = self
             .work()
             .run("linked", steps, move |progress| {
+                let telling = Telling {
+                    inner: progress,
+                    account: &account,
+                };
                 let now = Timestamp::now();
                 let expiring = prune::expiring(&home, config.keep.as_ref(), now, state, &time_zone);
                 // The snapshot itself will meet it, if it is in its way.
                 let expiring = expiring.unwrap_or_default();
-                let taken = snapshot::take_recycling(&home, now, state, expiring, progress);
+                let taken = snapshot::take_recycling(&home, now, state, expiring, &telling);
                 (expiring, taken)
             })
             .await
             .map_err(NotTaken::Internal)?;
+        if taken.as_ref().map_or(true, |taken| taken.new_inodes > 0) {
+            // What was cleared up, or made because an inode had no room for links, was not told.
+            tenant.account.distrust();
+        }
+        self.catalogue()
+            .record_account(tenant.name(), &tenant.account, false)?;
         drop(pass);
         drop(turn);
 

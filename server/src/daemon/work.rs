@@ -17,6 +17,9 @@ const SNAPSHOTS: usize = 2;
 /// Prune runs at a time: nobody waits for one.
 const PRUNES: usize = 1;
 
+/// Counts of a whole tree at a time.
+const COUNTS: usize = 1;
+
 /// How often progress is told.
 const STEP_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -25,6 +28,7 @@ const STEP_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) struct Work {
     pub(super) snapshots: Semaphore,
     pub(super) prunes: Semaphore,
+    pub(super) counts: Semaphore,
     stopping: Arc<AtomicBool>,
 }
 
@@ -33,6 +37,7 @@ impl Default for Work {
         Self {
             snapshots: Semaphore::new(SNAPSHOTS),
             prunes: Semaphore::new(PRUNES),
+            counts: Semaphore::new(COUNTS),
             stopping: Arc::default(),
         }
     }

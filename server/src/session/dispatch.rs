@@ -247,6 +247,16 @@ impl Session {
             }
         };
         let changes_disk = options.changes_disk();
+        if changes_disk && let Err(error) = self.check_floor() {
+            tracing::warn!(%error, "refused an rsync session: the store is almost full");
+            let refusal = ProtocolError {
+                exit: ExitCode::FileIo,
+                message: "the server's disk is almost full, and it takes no pushes until there is \
+                          room: No space left on device (28)"
+                    .to_owned(),
+            };
+            return self.refuse_in_protocol(options, refusal);
+        }
         let mut record = self.record(exec);
         let begun = self.begin(&record, changes_disk);
         let outcome = match begun.and_then(|()| self.open_root(&options)) {
@@ -292,13 +302,21 @@ impl Session {
         self.pipe.exit(refusal.exit.code().into());
     }
 
+    fn check_floor(&self) -> std::io::Result<()> {
+        let tenant = &self.admitted.tenant;
+        tenant
+            .account
+            .check_floor(&rustix::fs::statvfs(tenant.home())?)
+    }
+
     fn open_root(&self, options: &ServerOptions) -> Result<TenantRoot, String> {
         let metadata = if options.fake_super {
             Metadata::Xattr
         } else {
             self.metadata
         };
-        TenantRoot::open(self.admitted.tenant.home(), metadata)
+        let account = Arc::clone(&self.admitted.tenant.account);
+        TenantRoot::open(self.admitted.tenant.home(), metadata, account)
             .map_err(|error| format!("cannot open the tenant's tree: {error}"))
     }
 
@@ -383,6 +401,15 @@ impl Session {
         record.matched = outcome.matched;
         record.total_size = outcome.total_size;
         record.error.clone_from(&outcome.error);
+        let tenant = &self.admitted.tenant;
+        // This session is one of them still.
+        let others = tenant.gate.sessions() > 1;
+        let written = self
+            .catalogue
+            .record_account(tenant.name(), &tenant.account, others);
+        if let Err(error) = written {
+            tracing::error!(%error, "cannot record what the tenant has");
+        }
         let written = self.catalogue.record_session(record).and_then(|()| {
             if changes_disk {
                 if !outcome.touched && !outcome.ended_well {

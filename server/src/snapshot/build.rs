@@ -23,8 +23,9 @@ use super::name::{SnapshotName, State};
 use super::progress::Progress;
 use super::recycle::{self, Gone};
 use super::relink;
-use super::remove::remove_tree;
+use super::remove::{last_link, remove_tree};
 use super::tree::{Level, Node, Place};
+use super::usage::charge_of;
 use super::walk::{self, Scratch, each_entry, open_directory};
 
 /// A committed snapshot.
@@ -166,6 +167,10 @@ fn build<'a>(
     let root = live_root(home, live)?;
     rustix::fs::mkdirat(&home.snapshots, building, Mode::RWXU).map_err(create)?;
     let copy = open_directory(&home.snapshots, building).map_err(create)?;
+    if progress.counts_space() {
+        let stat = attributes::stat(&copy).map_err(create)?;
+        progress.space(charge_of(&stat), 1);
+    }
     fill(home, live, root, copy, name, None, progress)
 }
 
@@ -184,6 +189,9 @@ fn renew<'a>(
     let mut built = fill(home, live, live_root, root, name, Some(gone), progress)?;
     commit(home, name, building)?;
     if let Some(gone) = built.gone.take() {
+        if let (true, Some(bytes)) = (progress.counts_space(), gone.stays()) {
+            progress.space(bytes, 1);
+        }
         // The new snapshot stands; if this fails, the next sweep will do it.
         let _ = gone.leave(home, old);
     }
@@ -314,6 +322,10 @@ impl Build<'_> {
         };
         let pair = place.open().map_err(fail("open"))?;
         let stat = attributes::stat(&pair.live).map_err(fail("look at"))?;
+        let size_before = match self.progress.counts_space() {
+            true => charge_of(&attributes::stat(&pair.copy).map_err(fail("look at"))?),
+            false => 0,
+        };
         let mut files = 0;
         let mut subdirectories: Vec<CString> = Vec::new();
         let Scratch {
@@ -342,6 +354,7 @@ impl Build<'_> {
                             let path = below(&place, name);
                             SnapshotError::io("create the copy of", &path, error)
                         })?;
+                        self.made(&pair.copy, name);
                     }
                     subdirectories.push(name.to_owned());
                     return Ok(());
@@ -364,6 +377,10 @@ impl Build<'_> {
         }
         attributes::copy(&pair.live, &stat, &pair.copy, scratch)
             .map_err(fail("copy the attributes of"))?;
+        if self.progress.counts_space() {
+            let now = attributes::stat(&pair.copy).map_err(fail("look at"))?;
+            self.progress.space(charge_of(&now) - size_before, 0);
+        }
 
         let directories = subdirectories.len() as u64;
         self.files.fetch_add(files, Ordering::Relaxed);
@@ -380,6 +397,16 @@ impl Build<'_> {
         Ok(())
     }
 
+    /// A new directory counts as it is: empty. What it grows by is seen when it is filled.
+    fn made(&self, parent: &OwnedFd, name: &CStr) {
+        if self.progress.counts_space()
+            && let Ok(directory) = open_directory(parent, name)
+            && let Ok(stat) = attributes::stat(&directory)
+        {
+            self.progress.space(charge_of(&stat), 1);
+        }
+    }
+
     /// Takes a name out of the snapshot that this one has been.
     fn clear(
         &self,
@@ -390,7 +417,17 @@ impl Build<'_> {
     ) -> Result<(), SnapshotError> {
         let cleared = match (kind, &self.gone) {
             (FileType::Directory, Some(gone)) => gone.move_out(&pair.copy, name),
-            _ => rustix::fs::unlinkat(&pair.copy, name, AtFlags::empty()),
+            _ => {
+                let freed = match self.progress.counts_space() {
+                    true => last_link(&pair.copy, name),
+                    false => None,
+                };
+                let removed = rustix::fs::unlinkat(&pair.copy, name, AtFlags::empty());
+                if let (Ok(()), Some(bytes)) = (removed, freed) {
+                    self.progress.space(-bytes, -1);
+                }
+                removed
+            }
         };
         match cleared {
             Ok(()) | Err(Errno::NOENT) => Ok(()),

@@ -47,6 +47,7 @@ mod recycle;
 mod relink;
 mod remove;
 mod tree;
+mod usage;
 mod walk;
 
 pub use build::{Border, Taken, take, take_recycling};
@@ -57,6 +58,7 @@ pub use name::{NotAName, SnapshotName, State};
 pub use progress::{Counter, Progress};
 pub use recycle::{Held, hold};
 pub use remove::{Removed, Swept, remove, sweep, sweep_removals};
+pub use usage::usage;
 
 #[cfg(test)]
 mod tests;

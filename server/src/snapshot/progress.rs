@@ -11,6 +11,14 @@ pub trait Progress: Sync {
     fn cancelled(&self) -> bool {
         false
     }
+
+    /// Whether to look at the sizes of what comes and goes.
+    fn counts_space(&self) -> bool {
+        false
+    }
+
+    /// So much has come, or gone: bytes on disk, and inodes.
+    fn space(&self, _bytes: i64, _files: i64) {}
 }
 
 /// Nobody watches.

@@ -27,12 +27,14 @@ use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, RenameFlags};
 use rustix::io::Errno;
 
+use super::attributes;
 use super::error::SnapshotError;
 use super::home::{Home, Stage};
 use super::list::{Origin, origin};
 use super::marker;
 use super::name::SnapshotName;
 use super::remove::open_writable;
+use super::usage::charge_of;
 use super::walk::open_directory;
 
 /// Keeps a snapshot as it is while it is read: it is not recycled, and a prune takes its name only,
@@ -202,6 +204,13 @@ impl Gone {
             }
             other => other,
         }
+    }
+
+    /// What its own directory takes, if it is left.
+    pub(super) fn stays(&self) -> Option<i64> {
+        let is_needed = self.moved.load(Ordering::Relaxed) > 0;
+        let stat = attributes::stat(&self.directory).ok()?;
+        is_needed.then(|| charge_of(&stat))
     }
 
     /// Leaves what was moved out to be removed with the next prune.

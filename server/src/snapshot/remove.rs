@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Statx};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use super::attributes;
@@ -22,6 +22,7 @@ use super::home::{Home, Stage};
 use super::list::{Origin, origin};
 use super::name::SnapshotName;
 use super::progress::Progress;
+use super::usage::charge_of;
 use super::walk::{self, Scratch, each_entry, open_directory};
 
 /// What came of a removal.
@@ -257,10 +258,17 @@ impl Removal<'_> {
         });
         let mut files = 0;
         let mut subdirectories = Vec::new();
+        let mut freed = (0, 0);
         let unlink = |name: &CStr, kind, _| {
             if kind == FileType::Directory {
                 subdirectories.push(name.to_owned());
                 return Ok(());
+            }
+            if self.progress.counts_space()
+                && let Some(bytes) = last_link(&this.directory, name)
+            {
+                freed.0 += bytes;
+                freed.1 += 1;
             }
             match rustix::fs::unlinkat(&this.directory, name, AtFlags::empty()) {
                 Ok(()) => files += 1,
@@ -278,6 +286,7 @@ impl Removal<'_> {
         let listed = each_entry(&this.directory, &mut scratch.entries, path, unlink);
         self.files.fetch_add(files, Ordering::Relaxed);
         self.progress.advance(files, 0);
+        self.progress.space(-freed.0, -freed.1);
         match listed {
             Err(SnapshotError::Cancelled) => return Ok(()),
             other => other?,
@@ -336,12 +345,22 @@ impl Removal<'_> {
     fn finish(&self, this: Arc<Emptying>) -> Result<(), SnapshotError> {
         let mut next = Some(this);
         while let Some(empty) = next.and_then(Arc::into_inner) {
-            let Emptying { above, name, .. } = empty;
+            let Emptying {
+                above,
+                name,
+                directory,
+                ..
+            } = empty;
             let Some(parent) = above else { return Ok(()) };
+            let bytes = match self.progress.counts_space() {
+                true => attributes::stat(&directory).map_or(0, |stat| charge_of(&stat)),
+                false => 0,
+            };
             match rustix::fs::unlinkat(&parent.directory, &name, AtFlags::REMOVEDIR) {
                 Ok(()) => {
                     self.directories.fetch_add(1, Ordering::Relaxed);
                     self.progress.advance(0, 1);
+                    self.progress.space(-bytes, -1);
                 }
                 Err(Errno::NOENT) => {}
                 // Jobs that were told to stop have left something in it.
@@ -354,6 +373,13 @@ impl Removal<'_> {
         }
         Ok(())
     }
+}
+
+/// What the inode of this name takes, if it has no other.
+pub(super) fn last_link(directory: &OwnedFd, name: &CStr) -> Option<i64> {
+    let wanted = StatxFlags::TYPE | StatxFlags::NLINK | StatxFlags::SIZE | StatxFlags::BLOCKS;
+    let stat = rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
+    (stat.stx_nlink <= 1).then(|| charge_of(&stat))
 }
 
 impl Emptying {

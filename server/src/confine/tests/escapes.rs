@@ -202,7 +202,8 @@ fn a_directory_that_flips_to_a_link_outside_leads_nowhere() {
 fn a_cached_directory_that_was_removed_or_replaced_is_opened_anew() {
     let store = Store::new(Metadata::detect());
     let top = store.top();
-    let other = TenantRoot::open(&store.home, Metadata::detect()).unwrap();
+    let other =
+        TenantRoot::open(&store.home, Metadata::detect(), std::sync::Arc::default()).unwrap();
     let elsewhere = other.dir(&TenantPath::root()).unwrap();
     for who in [&*top, &elsewhere] {
         top.make_dir(b"d", 0o755).unwrap();

@@ -48,7 +48,7 @@ impl Store {
             .map_or(dir.path(), |mount| &mount.at)
             .join("home");
         fs::create_dir(&home).unwrap();
-        let root = TenantRoot::open(&home, metadata).unwrap();
+        let root = TenantRoot::open(&home, metadata, std::sync::Arc::default()).unwrap();
         Store {
             home,
             root,

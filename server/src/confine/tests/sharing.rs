@@ -433,7 +433,8 @@ fn sessions_of_a_tenant_know_of_each_others_links() {
         top.update(b"a", &seen, &wanted).unwrap().how
     };
     assert_eq!(touch(&store.root, 1), How::Replaced);
-    let other = TenantRoot::open(&store.home, Metadata::detect()).unwrap();
+    let other =
+        TenantRoot::open(&store.home, Metadata::detect(), std::sync::Arc::default()).unwrap();
     top.link(b"b", &top, b"a", Replace::No).unwrap();
     assert_eq!(touch(&other, 2), How::InPlace);
     store.snapshot("snapshot-2");
@@ -468,7 +469,8 @@ fn an_entry_that_was_replaced_meanwhile_is_not_changed() {
 #[test]
 fn two_sessions_at_once_cannot_make_a_shared_inode_look_private() {
     let store = Store::new(Metadata::detect());
-    let other = TenantRoot::open(&store.home, Metadata::detect()).unwrap();
+    let other =
+        TenantRoot::open(&store.home, Metadata::detect(), std::sync::Arc::default()).unwrap();
     let (top, elsewhere) = (store.top(), other.dir(&TenantPath::root()).unwrap());
     write(&store, "", "a", b"a");
     let snapshot = store.snapshot("snapshot");
@@ -569,7 +571,8 @@ fn a_group_may_have_more_names_than_there_are_descriptors() {
 #[test]
 fn a_decision_about_sharing_and_a_change_of_names_wait_for_each_other() {
     let store = Store::new(Metadata::detect());
-    let other = TenantRoot::open(&store.home, Metadata::detect()).unwrap();
+    let other =
+        TenantRoot::open(&store.home, Metadata::detect(), std::sync::Arc::default()).unwrap();
     let (top, elsewhere) = (store.top(), other.dir(&TenantPath::root()).unwrap());
     let state = &top.shared.live_state;
     let wanted = Attributes {

@@ -264,7 +264,7 @@ fn a_live_tree_that_is_a_subvolume_keeps_its_staging_inside_and_out_of_sight() {
     let home = mount.at.join("home");
     fs::create_dir(&home).unwrap();
     run("btrfs", &["-q", "subvolume", "create"], &home.join("live"));
-    let root = TenantRoot::open(&home, Metadata::Native).unwrap();
+    let root = TenantRoot::open(&home, Metadata::Native, std::sync::Arc::default()).unwrap();
     let top = root.dir(&TenantPath::root()).unwrap();
     publish(&top, b"file", b"one", Replace::No).unwrap();
     publish(&top, b"file", b"two", Replace::Yes).unwrap();

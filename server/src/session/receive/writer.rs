@@ -68,6 +68,7 @@ impl FileWriter {
 
     fn put(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
         if !self.sparse || self.preallocated {
+            self.staged.make_room(bytes.len() as u64)?;
             return self.staged.file().write_all_at(bytes, at);
         }
         let mut done = 0;
@@ -79,6 +80,7 @@ impl FileWriter {
                 continue;
             }
             let data = run(&bytes[done..], false);
+            self.staged.make_room(data as u64)?;
             self.staged
                 .file()
                 .write_all_at(&bytes[done..done + data], at + done as u64)?;

@@ -1,0 +1,134 @@
+//! Room for what is new: the tenant's quota, and the floor under the free space of the store.
+//!
+//! Everything that makes an inode or writes content asks here first; everything that gives an
+//! inode its first name in the tree, or takes its last one away, tells it to the tenant's account.
+//! The names are looked at only where somebody counts.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, FileType, fstat, fstatvfs, statat};
+
+use super::root::Shared;
+use crate::account::{Account, Hold, charge};
+
+/// How much is written between two looks at the free space.
+const LOOK_EVERY: u64 = 4 << 20;
+
+/// What making an inode counts for in that.
+const INODE: u64 = 64 << 10;
+
+/// See the module's story.
+pub(super) struct Room {
+    account: Arc<Account>,
+    since_look: AtomicU64,
+}
+
+impl Room {
+    pub(super) fn new(account: Arc<Account>) -> Self {
+        Self {
+            account,
+            // The first one looks.
+            since_look: AtomicU64::new(LOOK_EVERY),
+        }
+    }
+}
+
+impl Shared {
+    /// Before an inode is made. Errors: EDQUOT, ENOSPC.
+    pub(super) fn room_for_inode(&self) -> io::Result<()> {
+        self.room.account.check(0, 1)?;
+        self.look_at_floor(INODE)
+    }
+
+    /// Before content is written that will have a name soon. Errors: EDQUOT, ENOSPC.
+    pub(super) fn room_for(&self, bytes: u64, hold: &mut Hold) -> io::Result<()> {
+        self.room.account.hold(bytes, hold)?;
+        self.look_at_floor(bytes)
+    }
+
+    /// The same for what is made at once.
+    pub(super) fn room_for_copy(&self, bytes: u64) -> io::Result<()> {
+        self.room.account.check(bytes, 0)?;
+        self.look_at_floor(bytes)
+    }
+
+    fn look_at_floor(&self, bytes: u64) -> io::Result<()> {
+        let since = &self.room.since_look;
+        if since
+            .fetch_add(bytes, Ordering::Relaxed)
+            .saturating_add(bytes)
+            < LOOK_EVERY
+        {
+            return Ok(());
+        }
+        since.store(0, Ordering::Relaxed);
+        let looked = self.room.account.check_floor(&fstatvfs(self.live_fd())?);
+        if looked.is_err() {
+            since.store(LOOK_EVERY, Ordering::Relaxed);
+        }
+        looked
+    }
+
+    /// What is freed when this entry, which is no directory, loses this name. `None`: nothing, or
+    /// nobody counts.
+    pub(super) fn freed_with(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Option<u64> {
+        if !self.room.account.counts() {
+            return None;
+        }
+        let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        (kind != FileType::Directory && stat.st_nlink <= 1).then(|| charge_of(&stat))
+    }
+
+    /// It has lost it.
+    pub(super) fn has_gone(&self, freed: Option<u64>) {
+        if let Some(bytes) = freed {
+            self.room.account.add(-signed(bytes), -1);
+        }
+    }
+
+    /// What an empty directory takes, before it is removed.
+    pub(super) fn freed_with_directory(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Option<u64> {
+        if !self.room.account.counts() {
+            return None;
+        }
+        let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some(charge_of(&stat))
+    }
+
+    /// A new inode has a name; it is open or held by this descriptor.
+    pub(super) fn has_come(&self, inode: BorrowedFd<'_>) {
+        if self.room.account.counts()
+            && let Ok(stat) = fstat(inode)
+        {
+            self.room.account.add(signed(charge_of(&stat)), 1);
+        }
+    }
+
+    /// A new directory.
+    pub(super) fn directory_has_come(&self, dir: BorrowedFd<'_>, name: &[u8]) {
+        if self.room.account.counts()
+            && let Ok(stat) = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+        {
+            self.room.account.add(signed(charge_of(&stat)), 1);
+        }
+    }
+}
+
+/// What a new inode takes.
+pub(super) fn size_of_new(inode: impl AsFd) -> io::Result<i64> {
+    Ok(signed(charge_of(&fstat(inode)?)))
+}
+
+fn charge_of(stat: &rustix::fs::Stat) -> u64 {
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    let unsigned = |n: i64| u64::try_from(n).unwrap_or(0);
+    charge(is_file, unsigned(stat.st_size), unsigned(stat.st_blocks))
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
