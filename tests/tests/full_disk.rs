@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use coffre_client_compat::loopfs::{FileSystem, LoopFs};
+use coffre_client_compat::sandbox::Lines;
 use coffre_client_compat::tree::{describe, noise};
 use coffre_tests::{Bed, may_run, said};
 
@@ -15,7 +16,12 @@ fn a_full_disk_is_told_and_tears_nothing() {
     }
     // Dropped last: the server goes before its file system.
     let disk = LoopFs::make(FileSystem::Ext4, 64 << 20).unwrap();
-    let bed = Bed::with_store(&disk.path().join("store")).unwrap();
+    // To the last byte: without a floor under the free space.
+    let lines = Lines {
+        server: "min_free = \"0B\"\n".to_owned(),
+        ..Lines::default()
+    };
+    let bed = Bed::configured_with_store(&disk.path().join("store"), &lines).unwrap();
     let source = bed.source().unwrap();
     for number in 0..10 {
         let name = format!("f{number}");

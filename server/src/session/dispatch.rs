@@ -247,16 +247,6 @@ impl Session {
             }
         };
         let changes_disk = options.changes_disk();
-        if changes_disk && let Err(error) = self.check_floor() {
-            tracing::warn!(%error, "refused an rsync session: the store is almost full");
-            let refusal = ProtocolError {
-                exit: ExitCode::FileIo,
-                message: "the server's disk is almost full, and it takes no pushes until there is \
-                          room: No space left on device (28)"
-                    .to_owned(),
-            };
-            return self.refuse_in_protocol(options, refusal);
-        }
         let mut record = self.record(exec);
         let begun = self.begin(&record, changes_disk);
         let outcome = match begun.and_then(|()| self.open_root(&options)) {
@@ -300,13 +290,6 @@ impl Session {
     fn refuse_in_protocol(&self, options: ServerOptions, refusal: ProtocolError) {
         push::refuse(&self.pipe, options, &refusal);
         self.pipe.exit(refusal.exit.code().into());
-    }
-
-    fn check_floor(&self) -> std::io::Result<()> {
-        let tenant = &self.admitted.tenant;
-        tenant
-            .account
-            .check_floor(&rustix::fs::statvfs(tenant.home())?)
     }
 
     fn open_root(&self, options: &ServerOptions) -> Result<TenantRoot, String> {
