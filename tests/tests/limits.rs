@@ -303,11 +303,14 @@ fn sessions_beyond_those_of_the_server_wait_for_their_turn() {
     fs::create_dir_all(bed.destination()).unwrap();
     std::thread::scope(|scope| {
         for name in ["one", "two", "three"] {
-            let bed = &bed;
+            let command = format!("-a src/ server:/mnt/compat/dst/{name}/");
+            let client = bed.rsync("client", bed.coffre.port(), &command).unwrap();
             scope.spawn(move || {
-                let command = format!("-a src/ server:/mnt/compat/dst/{name}/");
-                bed.push_well(&command).unwrap();
+                let outcome = client.run().unwrap();
+                assert_eq!(outcome.exit, 0, "{}", said(&outcome));
             });
+            // The file with its ssh configuration is written anew for each.
+            std::thread::sleep(Duration::from_millis(300));
         }
     });
 }
