@@ -308,34 +308,33 @@ impl Side {
     }
 
     fn client(&self, run: &ClientRun, lab: &Lab) -> Result<Outcome> {
-        let (config, program, mut args) = match run.as_nobody {
-            false if run.as_stranger => (
-                "ssh_config_of_stranger",
-                lab.client.path.clone(),
-                Vec::new(),
-            ),
-            false => ("ssh_config", lab.client.path.clone(), Vec::new()),
-            true => {
-                let id = NOBODY.to_string();
-                let args = ["--reuid", &id, "--regid", &id, "--clear-groups"];
-                let mut args: Vec<OsString> = args.map(OsString::from).to_vec();
-                args.push(lab.client.path.clone().into());
-                (
-                    "ssh_config_of_nobody",
-                    PathBuf::from("/usr/bin/setpriv"),
-                    args,
-                )
-            }
-        };
-        args.extend(lab.client_args.iter().cloned());
-        args.extend(run.args.iter().cloned());
+        let config = self.dir.join(match (run.as_nobody, run.as_stranger) {
+            (true, _) => "ssh_config_of_nobody",
+            (_, true) => "ssh_config_of_stranger",
+            _ => "ssh_config",
+        });
+        let mut words: Vec<OsString> = Vec::new();
+        if run.as_nobody {
+            let id = NOBODY.to_string();
+            let switch = ["/usr/bin/setpriv", "--reuid", &id, "--regid", &id];
+            words.extend(switch.map(OsString::from));
+            words.push("--clear-groups".into());
+        }
+        if run.is_ssh {
+            words.extend([
+                lab.ssh.path.clone().into(),
+                "-F".into(),
+                config.clone().into(),
+            ]);
+        } else {
+            words.push(lab.client.path.clone().into());
+            words.extend(lab.client_args.iter().cloned());
+        }
+        words.extend(run.args.iter().cloned());
+        let program = PathBuf::from(words.remove(0));
         let mut invocation = Invocation::new(&program, &self.place.local);
-        let shell = format!(
-            "{} -F {}",
-            lab.ssh.path.display(),
-            self.dir.join(config).display()
-        );
-        invocation.args = args;
+        let shell = format!("{} -F {}", lab.ssh.path.display(), config.display());
+        invocation.args = words;
         invocation.stdin = run.stdin.clone();
         invocation.interrupt = run.interrupt;
         invocation.env = [

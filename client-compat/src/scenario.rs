@@ -78,6 +78,8 @@ pub enum Step {
 
 /// One run of the client.
 pub struct ClientRun {
+    /// `ssh` itself instead of `rsync`.
+    pub is_ssh: bool,
     pub args: Vec<OsString>,
     pub stdin: Vec<u8>,
     /// As a user without privilege instead of root.
@@ -167,6 +169,7 @@ impl Scenario {
     /// … with arguments that hold spaces or odd bytes.
     pub fn run_with<'a>(mut self, args: impl IntoIterator<Item = &'a OsStr>) -> Self {
         self.steps.push(Step::Client(ClientRun {
+            is_ssh: false,
             args: args.into_iter().map(expand).collect(),
             stdin: Vec::new(),
             as_nobody: false,
@@ -179,6 +182,14 @@ impl Scenario {
             compare: Compare::default(),
         }));
         self
+    }
+
+    /// The client runs `ssh` with these arguments, `server` among them.
+    pub fn ssh<'a>(self, args: impl IntoIterator<Item = &'a str>) -> Self {
+        self.run_with([]).last(|run| {
+            run.is_ssh = true;
+            run.args = args.into_iter().map(OsString::from).collect();
+        })
     }
 
     pub fn change_source(
@@ -351,7 +362,8 @@ impl ClientRun {
             (_, true) => "(with an unknown key) ",
             _ => "",
         };
-        format!("{user}rsync {}", args.join(" "))
+        let program = if self.is_ssh { "ssh" } else { "rsync" };
+        format!("{user}{program} {}", args.join(" "))
     }
 }
 

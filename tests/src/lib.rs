@@ -92,6 +92,11 @@ impl Bed {
         self.coffre.base().join("dst")
     }
 
+    /// What clients see as `/`.
+    pub fn live(&self) -> PathBuf {
+        self.coffre.home().join("live")
+    }
+
     /// What sessions leave behind when they break off: must be nothing.
     pub fn left_in_staging(&self) -> Vec<PathBuf> {
         let staging = self.coffre.home().join(".staging");

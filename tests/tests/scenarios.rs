@@ -67,7 +67,7 @@ scenarios! {
     first_push_archive_of_nasty
     first_push_without_recursion
     dirs_without_recursion
-    evobackup_client
+    first_push_relative
     empty_source_directory
     no_incremental_recursion
     many_directories
@@ -254,6 +254,9 @@ scenarios! {
     compare_dest
     link_dest_twice
     link_dest_hard_links
+    evobackup_client
+    rbackup_client
+    probes
     quiet
     quiet_verbose
     stats

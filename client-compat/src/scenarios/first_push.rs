@@ -47,14 +47,17 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .source(ordinary)
             .run("-dlptgoD src/ :dst/")
             .leaves("!docs/big"),
-        Scenario::new("evobackup-client", "the options of an EvoBackup client")
-            .source(nasty)
-            .run(
-                "-a --relative --stats --ipv4 --hard-links --numeric-ids --archive --delete \
+        Scenario::new(
+            "first-push-relative",
+            "--relative from a /./ on, with compression",
+        )
+        .source(nasty)
+        .run(
+            "-a --relative --stats --ipv4 --hard-links --numeric-ids --archive --delete \
                  --ignore-errors --partial --timeout=600 --compress src/./ :dst/",
-            )
-            .run("-aRHi --numeric-ids --delete src/./ :dst/")
-            .prints_nothing(),
+        )
+        .run("-aRHi --numeric-ids --delete src/./ :dst/")
+        .prints_nothing(),
         Scenario::new("empty-source-directory", "nothing in it")
             .source(|_| Ok(()))
             .run("-av src/ :dst/")

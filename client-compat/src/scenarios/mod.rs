@@ -1,5 +1,6 @@
 //! Every scenario, one file per thing a user would ask about.
 
+mod backup_clients;
 mod backups;
 mod choices;
 mod deletes;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Scenario> {
         choices::scenarios(),
         links_and_holes::scenarios(),
         backups::scenarios(),
+        backup_clients::scenarios(),
         output::scenarios(),
         protocols::scenarios(),
         failures::scenarios(),

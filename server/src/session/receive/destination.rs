@@ -47,6 +47,7 @@ impl Receiver {
         }
         let argument = self.destination_argument.clone();
         let path = self.resolve(&argument)?;
+        self.furnish(&path)?;
         let total: u64 = self
             .lists
             .iter()
@@ -164,6 +165,24 @@ impl Receiver {
             }
         }
         self.enter(path);
+        Ok(())
+    }
+
+    /// A tenant begins as an empty tree, and `/var` of `/var/backup/` is on every machine: when the
+    /// first directory of a destination is missing, those above it are made without `--mkpath`.
+    fn furnish(&mut self, path: &TenantPath) -> Result<(), Fatal> {
+        if self.policy.mkpath || self.policy.dry_run {
+            return Ok(());
+        }
+        let (Some(parent), Some(first)) = (path.parent(), path.components().next()) else {
+            return Ok(());
+        };
+        let first = TenantPath::root()
+            .child(first)
+            .map_err(|error| Fatal::exit(ExitCode::FileIo, reason(&error)))?;
+        if matches!(self.kind_at(&first), Ok(None)) {
+            self.make_leading(&parent, &client_path(path))?;
+        }
         Ok(())
     }
 

@@ -288,7 +288,7 @@ impl Receiver {
             stage: Stage::Visiting,
             marks: Marks::default(),
             phase_one_answered: false,
-            out: Outgoing::new(Arc::clone(&pipe), agreed.version),
+            out: Outgoing::new(Arc::clone(&pipe), agreed.version).quiet(options.quiet),
             last_output: now,
             totals: Totals::default(),
             buffer: Vec::new(),

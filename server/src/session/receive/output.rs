@@ -20,6 +20,8 @@ const HEADER: usize = 4;
 pub(super) struct Outgoing {
     pipe: Arc<Pipe>,
     version: ProtocolVersion,
+    /// The client wants no information (`-q`), not even for its log file.
+    quiet: bool,
     ndx: NdxCoder,
     wire: Vec<u8>,
     /// Where the header of the data frame that is being filled stands.
@@ -31,10 +33,17 @@ impl Outgoing {
         Self {
             pipe,
             version,
+            quiet: false,
             ndx: NdxCoder::new(version),
             wire: Vec::new(),
             open_frame: None,
         }
+    }
+
+    /// Sends no messages for information.
+    pub(super) fn quiet(mut self, quiet: bool) -> Self {
+        self.quiet = quiet;
+        self
     }
 
     pub(super) fn ndx(&mut self, ndx: Ndx) {
@@ -50,6 +59,9 @@ impl Outgoing {
 
     /// A line for the person at the other end; `line` has no newline.
     pub(super) fn text(&mut self, kind: MessageKind, line: &str) {
+        if self.quiet && kind == MessageKind::Info {
+            return;
+        }
         // Old clients do not know the two kinds that protocol 30 added.
         let kind = match kind {
             MessageKind::Error if !self.version.at_least(30) => MessageKind::ErrorXfer,
@@ -64,6 +76,9 @@ impl Outgoing {
 
     /// As [`Self::text`], for lines that carry a name of any bytes.
     pub(super) fn raw_text(&mut self, kind: MessageKind, mut line: Vec<u8>) {
+        if self.quiet && kind == MessageKind::Info {
+            return;
+        }
         line.truncate(MAX_TEXT - 1);
         line.push(b'\n');
         self.message(kind, &line);
