@@ -78,15 +78,47 @@ pub struct Gate {
 
 #[derive(Debug, Default)]
 struct GateState {
-    sessions: usize,
+    sessions: Vec<Running>,
+    next_id: u64,
     snapshot_waits: usize,
     snapshot_runs: bool,
 }
+
+/// A session in the live tree.
+#[derive(Debug)]
+struct Running {
+    id: u64,
+    fingerprint: String,
+    line: Arc<dyn Line>,
+}
+
+/// The connection that a session's client is at the other end of.
+pub trait Line: std::fmt::Debug + Send + Sync {
+    /// How long nothing has come over it although it was listened to.
+    fn silent_for(&self) -> Duration;
+
+    /// Asks the client for a sign of life; it comes as anything that ends the silence.
+    fn ask(&self);
+
+    /// Ends the connection.
+    fn end(&self);
+}
+
+/// A connection that has been silent for so long is asked for a sign of life when its client comes
+/// again …
+const SILENT: Duration = Duration::from_secs(5);
+
+/// … for which it has so long.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long the session of a dead connection may take to notice that.
+const LEAVE: Duration = Duration::from_secs(20);
 
 /// Held while a session works in the live tree.
 #[derive(Debug)]
 pub struct SessionPass {
     tenant: Arc<TenantHandle>,
+    id: u64,
 }
 
 /// Held while a snapshot is taken.
@@ -111,27 +143,94 @@ impl Gate {
 
     /// Sessions at work now.
     pub fn sessions(&self) -> usize {
-        self.lock().sessions
+        self.lock().sessions.len()
     }
 }
 
 impl TenantHandle {
+    /// Ends what a client has left behind that vanished without a word and comes again: sessions
+    /// of the same key whose connection is silent and gives no sign of life. Returns how many.
+    ///
+    /// Waits for signs of life, and for the sessions to leave.
+    pub fn end_dead_sessions(&self, fingerprint: &str) -> usize {
+        let suspects: Vec<(u64, Arc<dyn Line>)> = {
+            let state = self.gate.lock();
+            let silent = state.sessions.iter().filter(|running| {
+                running.fingerprint == fingerprint && running.line.silent_for() >= SILENT
+            });
+            silent
+                .map(|running| (running.id, Arc::clone(&running.line)))
+                .collect()
+        };
+        if suspects.is_empty() {
+            return 0;
+        }
+        for (_, line) in &suspects {
+            line.ask();
+        }
+        let answered = |line: &Arc<dyn Line>| line.silent_for() < SILENT;
+        let deadline = Instant::now() + ANSWER;
+        while Instant::now() < deadline && !suspects.iter().all(|(_, line)| answered(line)) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let dead: Vec<u64> = suspects
+            .into_iter()
+            .filter(|(_, line)| !answered(line))
+            .map(|(id, line)| {
+                line.end();
+                id
+            })
+            .collect();
+        self.until_left(&dead);
+        dead.len()
+    }
+
+    fn until_left(&self, ids: &[u64]) {
+        let deadline = Instant::now() + LEAVE;
+        let mut state = self.gate.lock();
+        while state
+            .sessions
+            .iter()
+            .any(|running| ids.contains(&running.id))
+        {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self
+                .gate
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
     /// Lets a session in, after a snapshot that runs or waits, up to `patience`.
     pub fn enter_session(
         self: &Arc<Self>,
         max_sessions: usize,
         patience: Duration,
+        fingerprint: &str,
+        line: &Arc<dyn Line>,
     ) -> Result<SessionPass, NotAdmitted> {
         let deadline = Instant::now() + patience;
         let mut state = self.gate.lock();
         loop {
-            if state.sessions >= max_sessions {
-                return Err(NotAdmitted::TooMany(state.sessions));
+            if state.sessions.len() >= max_sessions {
+                return Err(NotAdmitted::TooMany(state.sessions.len()));
             }
             if !state.snapshot_runs && state.snapshot_waits == 0 {
-                state.sessions += 1;
+                let id = state.next_id;
+                state.next_id += 1;
+                state.sessions.push(Running {
+                    id,
+                    fingerprint: fingerprint.to_owned(),
+                    line: Arc::clone(line),
+                });
                 return Ok(SessionPass {
                     tenant: Arc::clone(self),
+                    id,
                 });
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -154,7 +253,7 @@ impl TenantHandle {
         let mut state = self.gate.lock();
         state.snapshot_waits += 1;
         loop {
-            if state.sessions == 0 && !state.snapshot_runs {
+            if state.sessions.is_empty() && !state.snapshot_runs {
                 state.snapshot_waits -= 1;
                 state.snapshot_runs = true;
                 return Some(SnapshotPass {
@@ -179,7 +278,9 @@ impl TenantHandle {
 
 impl Drop for SessionPass {
     fn drop(&mut self) {
-        self.tenant.gate.lock().sessions -= 1;
+        let mut state = self.tenant.gate.lock();
+        state.sessions.retain(|running| running.id != self.id);
+        drop(state);
         self.tenant.gate.changed.notify_all();
     }
 }

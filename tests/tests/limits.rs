@@ -315,6 +315,36 @@ fn sessions_beyond_those_of_the_server_wait_for_their_turn() {
     });
 }
 
+/// As a machine that loses its power: its connection stays open, and nobody answers.
+#[test]
+fn a_client_that_vanished_is_taken_over_from_when_it_comes_again() {
+    let Some(bed) = Bed::configured(&tenant("max_sessions = 1\n")).unwrap() else {
+        return;
+    };
+    files(&bed, 0..4, 1, 1000);
+    let config = bed.ssh_config("client", bed.coffre.port()).unwrap();
+    let mut vanished = std::process::Command::new("ssh")
+        .arg("-F")
+        .arg(config)
+        .args(["server", "rsync --server -logDtpr . /mnt/compat/dst/"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The server's version: the session runs.
+    let mut version = [0; 4];
+    std::io::Read::read_exact(vanished.stdout.as_mut().unwrap(), &mut version).unwrap();
+    let outcome = bed.push(PUSH).unwrap();
+    assert_eq!(outcome.exit, 5, "it lives: {}", said(&outcome));
+
+    let pid = rustix::process::Pid::from_child(&vanished);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    std::thread::sleep(Duration::from_secs(6));
+    bed.push_well(PUSH).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    assert!(!vanished.wait().unwrap().success());
+}
+
 #[test]
 fn a_list_that_is_too_long_ends_the_session_with_a_sentence() {
     let Some(bed) = Bed::configured(&tenant("max_files = 1000\n")).unwrap() else {

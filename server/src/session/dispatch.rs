@@ -206,7 +206,17 @@ impl Session {
         }
         let tenant = Arc::clone(&self.admitted.tenant);
         let max_sessions = tenant.config().max_sessions;
-        let pass = match tenant.enter_session(max_sessions, PATIENCE) {
+        let Admitted {
+            fingerprint, line, ..
+        } = &self.admitted;
+        let dead = tenant.end_dead_sessions(fingerprint);
+        if dead > 0 {
+            tracing::warn!(
+                sessions = dead,
+                "took over from sessions of this key whose client had vanished"
+            );
+        }
+        let pass = match tenant.enter_session(max_sessions, PATIENCE, fingerprint, line) {
             Ok(pass) => pass,
             Err(NotAdmitted::TooMany(running)) => {
                 let refusal = ProtocolError {

@@ -17,7 +17,7 @@ pub use dispatch::{Dispatcher, Surroundings, TextAnswer, TextRequest};
 pub use pipe::Pipe;
 
 use crate::config::Rights;
-use crate::tenant::TenantHandle;
+use crate::tenant::{Line, TenantHandle};
 
 /// What a login name shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Admitted {
     pub fingerprint: String,
     pub peer: SocketAddr,
     pub rights: Rights,
+    /// The connection it came by.
+    pub line: Arc<dyn Line>,
 }
 
 /// What the client asked its channel to do.

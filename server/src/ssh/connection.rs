@@ -1,9 +1,10 @@
 //! One connection, from the accept to its end.
 
+use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coffre_protocol::error::escape;
 use russh::Disconnect;
@@ -20,6 +21,7 @@ use super::offer::SERVER_ID;
 use super::preamble::{self, Preamble};
 use super::service::{Phase, Service};
 use super::stream::{Begun, Guarded, Patience};
+use crate::tenant::Line;
 
 /// How long a client may take to leave by itself once its tenant is no longer served and its last
 /// session has ended.
@@ -36,6 +38,11 @@ pub(super) struct Link {
     /// Sessions on this connection.
     sessions: watch::Sender<usize>,
     attempt: Mutex<Option<Attempt>>,
+    began: Instant,
+    /// When something last came from the peer, in milliseconds since `began`.
+    heard: AtomicU64,
+    /// Callbacks that wait for a session to take input: as long, nothing is read.
+    deaf: AtomicUsize,
 }
 
 /// The last login that was refused on a connection.
@@ -55,7 +62,31 @@ impl Link {
             end: watch::Sender::new(false),
             sessions: watch::Sender::new(0),
             attempt: Mutex::default(),
+            began: Instant::now(),
+            heard: AtomicU64::new(0),
+            deaf: AtomicUsize::new(0),
         }
+    }
+
+    /// Something has come from the peer.
+    pub(super) fn hear(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard.store(now, Ordering::Relaxed);
+    }
+
+    /// How long nothing has come, although it would have been read.
+    pub(super) fn silent_for(&self) -> Duration {
+        if self.deaf.load(Ordering::Relaxed) > 0 {
+            return Duration::ZERO;
+        }
+        let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
+        self.began.elapsed().saturating_sub(heard)
+    }
+
+    /// Nothing is read while `waiting` waits.
+    pub(super) async fn while_deaf<T>(&self, waiting: impl Future<Output = T>) -> T {
+        let _deaf = Deaf::new(self);
+        waiting.await
     }
 
     pub(super) fn is_authenticated(&self) -> bool {
@@ -102,6 +133,57 @@ impl Link {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
+    }
+}
+
+struct Deaf<'a>(&'a Link);
+
+impl<'a> Deaf<'a> {
+    fn new(link: &'a Link) -> Self {
+        link.deaf.fetch_add(1, Ordering::Relaxed);
+        Self(link)
+    }
+}
+
+impl Drop for Deaf<'_> {
+    fn drop(&mut self) {
+        self.0.hear();
+        self.0.deaf.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The connection as a session sees it.
+pub(super) struct SessionLine {
+    pub(super) link: Arc<Link>,
+    pub(super) handle: Handle,
+    pub(super) runtime: tokio::runtime::Handle,
+}
+
+impl std::fmt::Debug for SessionLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionLine").finish_non_exhaustive()
+    }
+}
+
+impl Line for SessionLine {
+    fn silent_for(&self) -> Duration {
+        self.link.silent_for()
+    }
+
+    /// With a request that every client refuses: any answer is a sign of life. (The library has no
+    /// other that can be sent from outside of its callbacks.)
+    fn ask(&self) {
+        let (handle, link) = (self.handle.clone(), Arc::clone(&self.link));
+        self.runtime.spawn(async move {
+            tokio::select! {
+                _refused = handle.forward_tcpip(String::new(), 0) => {}
+                () = link.ended() => {}
+            }
+        });
+    }
+
+    fn end(&self) {
+        self.link.end();
     }
 }
 

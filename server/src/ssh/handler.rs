@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use super::admission::{Refusal, admit};
 use super::channel::{Channels, Delivery, State};
-use super::connection::{Attempt, Link};
+use super::connection::{Attempt, Link, SessionLine};
 use super::service::{Seat, Service};
 use crate::session::{Admitted, Pipe, Request};
 
@@ -106,7 +106,7 @@ impl Handler {
     }
 
     /// The client as it stands now, with the configuration in force now.
-    fn admitted(&self) -> std::result::Result<Admitted, String> {
+    fn admitted(&self, session: &Session) -> std::result::Result<Admitted, String> {
         if !self.service.is_serving() {
             return Err("this server is shutting down or no longer serves this port".to_owned());
         }
@@ -122,6 +122,11 @@ impl Handler {
                 fingerprint: login.fingerprint.clone(),
                 peer: self.peer,
                 rights: admission.rights,
+                line: Arc::new(SessionLine {
+                    link: Arc::clone(&self.link),
+                    handle: session.handle(),
+                    runtime: tokio::runtime::Handle::current(),
+                }),
             }),
             Err(refusal) => {
                 info!(
@@ -142,7 +147,7 @@ impl Handler {
             _ => return session.channel_failure(id),
         };
         session.channel_success(id)?;
-        let admitted = match self.admitted() {
+        let admitted = match self.admitted(session) {
             Ok(admitted) => admitted,
             Err(sentence) => return self.refuse(id, &sentence, session),
         };
@@ -270,7 +275,7 @@ impl russh::server::Handler for Handler {
         };
         // May wait; see `channel` for what that means.
         tokio::select! {
-            _read = pipe.push_input(Bytes::copy_from_slice(data)) => Ok(()),
+            _read = self.link.while_deaf(pipe.push_input(Bytes::copy_from_slice(data))) => Ok(()),
             () = self.link.ended() => Err(russh::Error::Disconnect),
         }
     }

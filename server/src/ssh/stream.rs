@@ -157,8 +157,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut this.inner).poll_read(cx, buf);
+        let n = buf.filled().len() - before;
+        if n > 0 {
+            this.link.hear();
+        }
         if paced {
-            let n = buf.filled().len() - before;
             for bandwidth in &this.bandwidth {
                 bandwidth.incoming.take(n);
             }
