@@ -84,6 +84,26 @@ impl LoopFs {
         &self.mounted
     }
 
+    /// Bytes that have been written to its device so far; what is only in memory is not among them.
+    pub fn written_bytes(&self) -> Result<u64> {
+        let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+        let here = self.mounted.display().to_string();
+        let device = mounts.lines().find_map(|line| {
+            let mut words = line.split(' ');
+            let (device, place) = (words.next()?, words.next()?);
+            (place == here).then_some(device)?.strip_prefix("/dev/")
+        });
+        let Some(device) = device else {
+            bail!("{here} is not mounted");
+        };
+        // Sectors of 512 bytes; the seventh number. Source: Documentation/block/stat.rst.
+        let stat = std::fs::read_to_string(format!("/sys/block/{device}/stat"))?;
+        match stat.split_whitespace().nth(6).and_then(|n| n.parse().ok()) {
+            Some(sectors) => Ok(512_u64.saturating_mul(sectors)),
+            None => bail!("no count of written sectors for {device}"),
+        }
+    }
+
     /// Flushes it, as `sync -f` does.
     pub fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(File::open(&self.mounted)?)?;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
-/// How often the memory of a stock server's processes is summed up.
+/// How often the memory of a server's processes is summed up.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 
 /// What a server used while it was watched.
@@ -25,58 +25,44 @@ pub(super) struct Used {
     pub(super) peak_memory_bytes: u64,
 }
 
-/// Watches from [`Watch::start`] to [`Watch::finish`].
+/// Watches from [`Watch::start`] to [`Watch::finish`]. Memory is measured in the same way for every
+/// server, be it one process or many.
 pub(super) struct Watch<'a> {
     pid: u32,
     group: Option<&'a Group>,
     cpu_before: f64,
-    /// One process keeps its own high-water mark; several are sampled.
-    sampler: Option<(Arc<AtomicBool>, JoinHandle<u64>)>,
+    over: Arc<AtomicBool>,
+    sampling: JoinHandle<u64>,
 }
 
 impl<'a> Watch<'a> {
     /// Of the server under `pid`, which has no connection at the moment.
-    pub(super) fn start(pid: u32, group: Option<&'a Group>, is_one_process: bool) -> Result<Self> {
-        let cpu_before = cpu_secs(pid, group)?;
-        let sampler = match is_one_process {
-            true => {
-                // 5 resets the high-water mark. Source: proc_pid_clear_refs(5).
-                fs::write(format!("/proc/{pid}/clear_refs"), "5")?;
-                None
+    pub(super) fn start(pid: u32, group: Option<&'a Group>) -> Result<Self> {
+        let over = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&over);
+        let sampling = thread::spawn(move || {
+            let mut peak = 0;
+            while !told.load(Ordering::Relaxed) {
+                peak = peak.max(private_memory(pid));
+                thread::sleep(SAMPLE_EVERY);
             }
-            false => {
-                let over = Arc::new(AtomicBool::new(false));
-                let told = Arc::clone(&over);
-                let sampling = thread::spawn(move || {
-                    let mut peak = 0;
-                    while !told.load(Ordering::Relaxed) {
-                        peak = peak.max(descendants(pid).into_iter().map(private_bytes).sum());
-                        thread::sleep(SAMPLE_EVERY);
-                    }
-                    peak
-                });
-                Some((over, sampling))
-            }
-        };
+            peak
+        });
         Ok(Self {
             pid,
             group,
-            cpu_before,
-            sampler,
+            cpu_before: cpu_secs(pid, group)?,
+            over,
+            sampling,
         })
     }
 
     pub(super) fn finish(self) -> Result<Used> {
-        let peak_memory_bytes = match self.sampler {
-            Some((over, sampling)) => {
-                over.store(true, Ordering::Relaxed);
-                sampling
-                    .join()
-                    .map_err(|_| anyhow!("the sampler panicked"))?
-            }
-            None => kib_of(&format!("/proc/{}/status", self.pid), "VmHWM:")
-                .context("the server is gone")?,
-        };
+        self.over.store(true, Ordering::Relaxed);
+        let peak_memory_bytes = self
+            .sampling
+            .join()
+            .map_err(|_| anyhow!("the sampler panicked"))?;
         // The client ends before the server's last process does.
         thread::sleep(Duration::from_millis(200));
         let cpu_secs = cpu_secs(self.pid, self.group)? - self.cpu_before;
@@ -85,6 +71,23 @@ impl<'a> Watch<'a> {
             peak_memory_bytes,
         })
     }
+}
+
+/// CPU time of programs that this process has started and waited for.
+pub(super) fn cpu_secs_of_children() -> f64 {
+    let ticks: f64 = stat_fields(std::process::id())
+        .unwrap_or_default()
+        .iter()
+        .skip(13)
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum();
+    ticks / rustix::param::clock_ticks_per_second() as f64
+}
+
+/// Memory of a process and all below it that they share with nobody.
+pub(super) fn private_memory(pid: u32) -> u64 {
+    descendants(pid).into_iter().map(private_bytes).sum()
 }
 
 fn cpu_secs(pid: u32, group: Option<&Group>) -> Result<f64> {

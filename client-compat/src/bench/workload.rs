@@ -1,107 +1,440 @@
-//! What is pushed.
+//! The workloads, one row of the page each.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fmt;
 
-use anyhow::Result;
-use tempfile::TempDir;
+use crate::loopfs::FileSystem;
 
-use crate::tree::{Builder, noise};
+use super::source::{Change, Tree};
 
-/// Files in one directory of the small-file tree.
-const PER_DIRECTORY: usize = 100;
+/// What a workload is to reach: coffre ÷ stock, medians. `None`: no number was set.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Goals {
+    pub(super) cpu: Option<f64>,
+    pub(super) wall: Option<f64>,
+    pub(super) memory: Option<f64>,
+    pub(super) written: Option<f64>,
+}
 
-/// One line of the report.
+/// Numbers of files and bytes, before `--scale`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Workload {
     pub(super) name: &'static str,
-    pub(super) step: Step,
-    /// It needs what the workload before it left.
-    pub(super) builds_on_last: bool,
+    pub(super) about: &'static str,
+    pub(super) size: Size,
+    pub(super) kind: Kind,
+    pub(super) goals: Goals,
+    /// The file system it is about, if not the one that was asked for.
+    pub(super) fs: Option<FileSystem>,
+    /// What no server could do without.
+    pub(super) limit: Limit,
 }
 
-/// Which tree is pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    Small,
-    Big,
+pub(super) enum Kind {
+    /// Into an empty destination.
+    FirstPush {
+        tree: Tree,
+        with: Transfer,
+    },
+    /// Onto what an earlier push has left.
+    Push {
+        tree: Tree,
+        change: Change,
+        with: Transfer,
+    },
+    Pull {
+        tree: Tree,
+    },
+    /// So many clients at once, each with a tree and a destination of its own.
+    ManyClients {
+        clients: usize,
+    },
+    /// Logins that run `true`, one after the other.
+    Logins {
+        logins: usize,
+    },
+    Snapshot,
+    /// A new snapshot with a hundredth changed, and an old one gone.
+    Steady,
+    Prune,
+    /// So many tenants on so many ports.
+    Tenants,
 }
+
+/// How the client is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Transfer {
+    pub(super) args: &'static [&'static str],
+    /// There and back.
+    pub(super) round_trip_millis: u64,
+}
+
+/// Work of this machine that stands for the physical limit, done by plain tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// `cp -a` of the source onto the same file system, with a sync.
+    Copy,
+    /// `find -printf` of what is to be looked at: a `stat` for each file.
+    Look,
+    /// `cat` of the file through ssh and sshd to nowhere.
+    Cipher,
+    /// None that would say more than the other column.
+    None,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Copy => "`cp -a` of the source to the same file system, and a sync",
+            Self::Look => "`find` with a `stat` of each file",
+            Self::Cipher => "the same bytes through `ssh` and `sshd` into `cat > /dev/null`",
+            Self::None => "–",
+        })
+    }
+}
+
+const PLAIN: Transfer = Transfer {
+    args: &[],
+    round_trip_millis: 0,
+};
+
+const fn with(args: &'static [&'static str]) -> Transfer {
+    Transfer {
+        args,
+        round_trip_millis: 0,
+    }
+}
+
+const fn goals(cpu: f64, wall: f64, memory: f64) -> Goals {
+    const fn some(goal: f64) -> Option<f64> {
+        if goal > 0.0 { Some(goal) } else { None }
+    }
+    Goals {
+        cpu: some(cpu),
+        wall: some(wall),
+        memory: some(memory),
+        written: None,
+    }
+}
+
+const fn size(files: u64, bytes: u64) -> Size {
+    Size { files, bytes }
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 
 pub(super) const WORKLOADS: &[Workload] = &[
     Workload {
         name: "first-push",
-        step: Step::Small,
-        builds_on_last: false,
+        about: "{files} files of 4 KiB into an empty destination",
+        size: size(100_000, 4 * KIB),
+        kind: Kind::FirstPush {
+            tree: Tree::Even,
+            with: PLAIN,
+        },
+        goals: goals(0.5, 0.7, 0.5),
+        fs: None,
+        limit: Limit::Copy,
+    },
+    Workload {
+        name: "first-push-mixed",
+        about: "{files} files of log-normal sizes (median 4 KiB, up to 4 MiB) into an empty destination",
+        size: size(20_000, 4 * KIB),
+        kind: Kind::FirstPush {
+            tree: Tree::LogNormal,
+            with: PLAIN,
+        },
+        goals: goals(0.45, 0.7, 0.5),
+        fs: None,
+        limit: Limit::Copy,
     },
     Workload {
         name: "no-change",
-        step: Step::Small,
-        builds_on_last: true,
+        about: "{files} files again, none changed",
+        size: size(1_000_000, 100),
+        kind: Kind::Push {
+            tree: Tree::Even,
+            change: Change::Nothing,
+            with: PLAIN,
+        },
+        goals: goals(0.5, 0.9, 0.5),
+        fs: None,
+        limit: Limit::Look,
+    },
+    Workload {
+        name: "one-percent",
+        about: "{files} files again, a hundredth of them changed, with `--delete`",
+        size: size(200_000, KIB),
+        kind: Kind::Push {
+            tree: Tree::Even,
+            change: Change::OneFileInHundred,
+            with: PLAIN,
+        },
+        goals: goals(0.5, 0.9, 0.5),
+        fs: None,
+        limit: Limit::Look,
     },
     Workload {
         name: "big-file",
-        step: Step::Big,
-        builds_on_last: false,
+        about: "one new file of {bytes}",
+        size: size(1, 2 * GIB),
+        kind: Kind::FirstPush {
+            tree: Tree::OneFile,
+            with: PLAIN,
+        },
+        goals: goals(0.35, 0.75, 0.0),
+        fs: None,
+        limit: Limit::Cipher,
+    },
+    Workload {
+        name: "delta",
+        about: "one file of {bytes}, a hundredth of its blocks changed",
+        size: size(1, 4 * GIB),
+        kind: DELTA,
+        goals: goals(0.6, 0.8, 0.0),
+        fs: None,
+        limit: Limit::Copy,
+    },
+    Workload {
+        name: "delta-xfs",
+        about: "one file of {bytes}, a hundredth of its blocks changed, on XFS",
+        size: size(1, 4 * GIB),
+        kind: DELTA,
+        goals: Goals {
+            cpu: None,
+            wall: None,
+            memory: None,
+            written: Some(0.05),
+        },
+        fs: Some(FileSystem::Xfs),
+        limit: Limit::None,
+    },
+    Workload {
+        name: "delta-btrfs",
+        about: "one file of {bytes}, a hundredth of its blocks changed, on btrfs",
+        size: size(1, 4 * GIB),
+        kind: DELTA,
+        goals: Goals {
+            cpu: None,
+            wall: None,
+            memory: None,
+            written: Some(0.05),
+        },
+        fs: Some(FileSystem::Btrfs),
+        limit: Limit::None,
+    },
+    Workload {
+        name: "compressed",
+        about: "`-z`: {files} files of text, {bytes} each, into an empty destination",
+        size: size(5_000, 32 * KIB),
+        kind: Kind::FirstPush {
+            tree: Tree::Text,
+            with: with(&["-z"]),
+        },
+        goals: goals(0.8, 1.0, 0.0),
+        fs: None,
+        limit: Limit::Copy,
+    },
+    Workload {
+        name: "protocol-29",
+        about: "`--no-acls --no-xattrs --protocol=29` (MD4): one file of {bytes}, a hundredth of its blocks changed",
+        size: size(1, GIB),
+        kind: Kind::Push {
+            tree: Tree::OneFile,
+            change: Change::OneBlockInHundred,
+            with: with(&["--no-acls", "--no-xattrs", "--protocol=29"]),
+        },
+        goals: goals(0.6, 1.0, 0.0),
+        fs: None,
+        limit: Limit::Copy,
+    },
+    Workload {
+        name: "protocol-30",
+        about: "`--protocol=30` (MD5): one file of {bytes}, a hundredth of its blocks changed",
+        size: size(1, GIB),
+        kind: Kind::Push {
+            tree: Tree::OneFile,
+            change: Change::OneBlockInHundred,
+            with: with(&["--protocol=30"]),
+        },
+        goals: goals(0.6, 1.0, 0.0),
+        fs: None,
+        limit: Limit::Copy,
+    },
+    Workload {
+        name: "checksum",
+        about: "`-c`: {files} files of {bytes} each again, none changed",
+        size: size(10_000, 210 * KIB),
+        kind: Kind::Push {
+            tree: Tree::Even,
+            change: Change::Nothing,
+            with: with(&["-c"]),
+        },
+        goals: goals(0.1, 0.7, 0.0),
+        fs: None,
+        limit: Limit::Look,
+    },
+    Workload {
+        name: "restore-small",
+        about: "a pull of {files} files of 4 KiB",
+        size: size(100_000, 4 * KIB),
+        kind: Kind::Pull { tree: Tree::Even },
+        goals: goals(0.5, 0.8, 0.0),
+        fs: None,
+        limit: Limit::None,
+    },
+    Workload {
+        name: "restore-big",
+        about: "a pull of one file of {bytes}",
+        size: size(1, 2 * GIB),
+        kind: Kind::Pull {
+            tree: Tree::OneFile,
+        },
+        goals: goals(0.45, 0.5, 0.0),
+        fs: None,
+        limit: Limit::Cipher,
+    },
+    Workload {
+        name: "many-clients",
+        about: "32 clients at once, {files} files of 4 KiB each",
+        size: size(2_000, 4 * KIB),
+        kind: Kind::ManyClients { clients: 32 },
+        goals: goals(0.4, 0.7, 0.25),
+        fs: None,
+        limit: Limit::None,
+    },
+    Workload {
+        name: "login",
+        about: "20 times one after the other: connect, authenticate, run `true`, close",
+        size: size(1, 1),
+        kind: Kind::Logins { logins: 20 },
+        goals: goals(0.05, 0.3, 0.0),
+        fs: None,
+        limit: Limit::None,
+    },
+    Workload {
+        name: "far-away",
+        about: "one new file of {bytes} over a line with a round trip of 150 ms",
+        size: size(1, 256 * MIB),
+        kind: Kind::FirstPush {
+            tree: Tree::OneFile,
+            with: Transfer {
+                args: &[],
+                round_trip_millis: 150,
+            },
+        },
+        goals: goals(0.0, 0.3, 0.0),
+        fs: None,
+        limit: Limit::None,
+    },
+    Workload {
+        name: "snapshot",
+        about: "a snapshot of {files} files, against `cp -al` and a sync",
+        size: size(1_000_000, 100),
+        kind: Kind::Snapshot,
+        goals: goals(0.0, 0.5, 0.0),
+        fs: None,
+        limit: Limit::None,
+    },
+    Workload {
+        name: "steady",
+        about: "a new snapshot of {files} files, a hundredth changed, and an old one gone; against \
+                `cp -al`, `rm -rf` and a sync",
+        size: size(1_000_000, 100),
+        kind: Kind::Steady,
+        goals: goals(0.0, 0.08, 0.0),
+        fs: None,
+        limit: Limit::None,
+    },
+    Workload {
+        name: "prune",
+        about: "removal of a snapshot of {files} files, against `rm -rf`",
+        size: size(1_000_000, 100),
+        kind: Kind::Prune,
+        goals: goals(0.0, 0.6, 0.0),
+        fs: None,
+        limit: Limit::None,
+    },
+    Workload {
+        name: "tenants",
+        about: "{files} tenants: from the start until all ports answer, and the memory of all that \
+                idle; against an sshd for each",
+        size: size(1_000, 1),
+        kind: Kind::Tenants,
+        goals: goals(0.0, 0.1, 0.02),
+        fs: None,
+        limit: Limit::None,
     },
 ];
 
-impl Step {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Small => "small",
-            Self::Big => "big",
-        }
-    }
-}
+const DELTA: Kind = Kind::Push {
+    tree: Tree::OneFile,
+    change: Change::OneBlockInHundred,
+    with: PLAIN,
+};
 
 impl Workload {
-    pub(super) fn about(&self, files: usize, big_bytes: u64) -> String {
-        match (self.step, self.builds_on_last) {
-            (Step::Small, false) => format!("{files} files of 4 KiB into an empty destination"),
-            (Step::Small, true) => format!("the same {files} files again, none changed"),
-            (Step::Big, _) => format!("one file of {} MiB", big_bytes >> 20),
+    pub(super) fn tell(&self, size: Size) -> String {
+        self.about
+            .replace("{files}", &size.files.to_string())
+            .replace("{bytes}", &bytes(size.bytes))
+    }
+
+    /// Smaller, or larger: what there is many of.
+    pub(super) fn scaled(&self, scale: f64) -> Size {
+        let times = |n: u64| ((n as f64 * scale).round() as u64).max(1);
+        match self.size {
+            Size { files: 1, bytes } if bytes >= MIB => Size {
+                files: 1,
+                bytes: times(bytes),
+            },
+            Size { files: 1, bytes } => Size { files: 1, bytes },
+            Size { files, bytes } => Size {
+                files: times(files),
+                bytes,
+            },
         }
     }
 }
 
-/// The trees on disk, read once so that they are in memory.
-#[derive(Debug)]
-pub(super) struct Source {
-    dir: TempDir,
+fn bytes(n: u64) -> String {
+    match n {
+        n if n >= GIB && n.is_multiple_of(GIB) => format!("{} GiB", n / GIB),
+        n if n >= MIB => format!("{} MiB", n / MIB),
+        n if n >= KIB => format!("{} KiB", n / KIB),
+        n => format!("{n} bytes"),
+    }
 }
 
-impl Source {
-    pub(super) fn make(files: usize, big_bytes: u64, chosen: &[&Workload]) -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("coffre-bench-source-")
-            .tempdir()?;
-        let source = Self { dir };
-        if chosen.iter().any(|workload| workload.step == Step::Small) {
-            let tree = Builder::at(&source.dir.path().join(Step::Small.name()))?;
-            for number in 0..files {
-                let name = format!("d{:04}/f{number:06}", number / PER_DIRECTORY);
-                tree.file(&name, &noise(number as u64, 4_096))?;
-                tree.time(&name, 1_500_000_000 + (number % 1_000) as i64, 5)?;
-            }
-        }
-        if chosen.iter().any(|workload| workload.step == Step::Big) {
-            let place = source.dir.path().join(Step::Big.name());
-            fs::create_dir(&place)?;
-            let mut file = File::create(place.join("image"))?;
-            const PIECE: u64 = 1 << 20;
-            for number in 0..big_bytes / PIECE {
-                file.write_all(&noise(number, PIECE as usize))?;
-            }
-            file.write_all(&noise(0, (big_bytes % PIECE) as usize))?;
-        }
-        Ok(source)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_there_is_many_of_is_scaled() {
+        let find = |name| WORKLOADS.iter().find(|w| w.name == name).unwrap();
+        let told = |name, scale| find(name).tell(find(name).scaled(scale));
+        assert_eq!(told("big-file", 1.0), "one new file of 2 GiB");
+        assert_eq!(told("big-file", 0.1), "one new file of 204 MiB");
+        assert_eq!(
+            told("checksum", 0.1),
+            "`-c`: 1000 files of 210 KiB each again, none changed"
+        );
+        assert_eq!(find("login").scaled(0.1).files, 1);
     }
 
-    /// As the client's command line names it: its content, not itself.
-    pub(super) fn of(&self, step: Step) -> OsString {
-        let mut path = self.dir.path().join(step.name()).into_os_string();
-        path.push("/");
-        path
+    #[test]
+    fn names_are_different() {
+        for (n, workload) in WORKLOADS.iter().enumerate() {
+            assert!(WORKLOADS[..n].iter().all(|w| w.name != workload.name));
+        }
     }
 }

@@ -101,9 +101,14 @@ impl Coffre {
         self.storage.join(TENANT)
     }
 
+    /// The file with its configuration.
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("tenants.toml")
+    }
+
     /// Runs `coffre …` for this server; gives what it prints.
     pub fn command(&self, words: &[&str]) -> Result<String> {
-        let config = self.dir.join("tenants.toml");
+        let config = self.config();
         let mut args: Vec<&std::ffi::OsStr> = words.iter().map(AsRef::as_ref).collect();
         args.extend(["--config".as_ref(), config.as_os_str()]);
         let out = tool(&self.binary.display().to_string(), &args)?;

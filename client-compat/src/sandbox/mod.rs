@@ -127,7 +127,7 @@ impl Drop for Daemon {
 /// Taking any free port is not enough: two servers that start at the same time may choose the same
 /// one, and then each client finds whoever came first.
 #[derive(Debug)]
-struct Port {
+pub struct Port {
     number: u16,
     /// Locked.
     _lock: File,
@@ -137,7 +137,11 @@ struct Port {
 const PORTS: Range<u16> = 20_000..30_000;
 
 impl Port {
-    fn reserve() -> Result<Self> {
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    pub fn reserve() -> Result<Self> {
         let locks = std::env::temp_dir().join("coffre-compat-ports");
         fs::create_dir_all(&locks).with_context(|| format!("make {}", locks.display()))?;
         // Start somewhere else in each process and each time.

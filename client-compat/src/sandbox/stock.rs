@@ -133,6 +133,8 @@ fn sshd_config(dir: &Path, keys: &Keys, port: u16, bin: &Path) -> Result<String>
         ("UseDNS", "no".to_owned()),
         ("PrintMotd", "no".to_owned()),
         ("PrintLastLog", "no".to_owned()),
+        // Its default drops logins at random when ten come at once.
+        ("MaxStartups", "1000".to_owned()),
         (
             "SetEnv",
             format!("PATH={}:/usr/bin:/bin:/usr/sbin:/sbin", bin.display()),
