@@ -22,7 +22,7 @@
 //! # Decoding
 //!
 //! Every decoder takes a [`wire::Reader`] over the bytes at hand and answers with a value, with
-//! [`wire::DecodeError::Incomplete`] (ask again with more bytes, nothing was consumed), or with a
+//! [`wire::DecodeError::Incomplete`] (ask again with more bytes, from the same one on), or with a
 //! [`ProtocolError`]. Fed one byte at a time they give the same values. A length that a peer
 //! claims never sizes an allocation before its bytes have arrived.
 #![forbid(unsafe_code)]

@@ -119,12 +119,12 @@ impl NdxCoder {
             return;
         }
         let (value, difference) = if number >= 0 {
-            let difference = number - self.positive;
+            let difference = number.wrapping_sub(self.positive);
             self.positive = number;
             (number, difference)
         } else {
             out.put_u8(0xff);
-            let difference = -number - self.negative;
+            let difference = (-number).wrapping_sub(self.negative);
             self.negative = -number;
             (-number, difference)
         };
@@ -169,6 +169,27 @@ mod tests {
             coder.encode(ndx, &mut out);
         }
         assert_eq!(out, [0x03, 0xfe, 0x00, 0x00, 0x00, 0xff, 0x02]);
+    }
+
+    #[test]
+    fn the_largest_index_may_be_the_first() {
+        for number in 27..=32 {
+            let mut out = Vec::new();
+            let mut coder = NdxCoder::new(v(number));
+            let largest = [
+                Ndx::File(i32::MAX as u32),
+                Ndx::Flist(i32::MAX as u32 - 101),
+            ];
+            for ndx in largest {
+                coder.encode(ndx, &mut out);
+            }
+            let mut coder = NdxCoder::new(v(number));
+            let mut reader = Reader::new(&out);
+            for ndx in largest {
+                assert_eq!(coder.decode(&mut reader), Ok(ndx));
+            }
+            assert!(reader.is_empty());
+        }
     }
 
     fn any_ndx() -> impl Strategy<Value = Ndx> {

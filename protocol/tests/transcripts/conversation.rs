@@ -430,7 +430,7 @@ impl<'a> Conversation<'a> {
             return Ok(());
         };
         for (ndx, entry) in list.iter() {
-            let line = self.describe(ndx, entry);
+            let line = describe(&self.decoder, ndx, entry);
             self.events.push(line);
         }
         if !self.decoder.format().inc_recurse {
@@ -443,67 +443,6 @@ impl<'a> Conversation<'a> {
             }
         }
         self.flists.push(list)
-    }
-
-    fn describe(&self, ndx: u32, entry: EntryRef<'_>) -> Event {
-        let path = String::from_utf8_lossy(entry.path(&mut Vec::new())).into_owned();
-        let mut line = format!("entry {ndx} {path:?} {:o}", entry.mode());
-        line += &format!(" len {} mtime {:?}", entry.len(), entry.mtime());
-        line += &format!(" owner {}:{}", entry.uid(), entry.gid());
-        if entry.rdev() != (0, 0) {
-            line += &format!(" rdev {:?}", entry.rdev());
-        }
-        if let Some(target) = entry.link_target() {
-            line += &format!(" -> {:?}", String::from_utf8_lossy(target));
-        }
-        if let Some(digest) = entry.digest() {
-            line += " sum ";
-            line.extend(digest.iter().map(|byte| format!("{byte:02x}")));
-        }
-        for (what, value) in [("atime", entry.atime()), ("crtime", entry.crtime())] {
-            if let Some(value) = value {
-                line += &format!(" {what} {value}");
-            }
-        }
-        if let Some(group) = entry.hard_link_group() {
-            line += &format!(" links {group}");
-        }
-        let acls = self.decoder.acl_cache();
-        let both = [
-            ("acl", entry.acl().and_then(|index| acls.access_acl(index))),
-            (
-                "default acl",
-                entry
-                    .default_acl()
-                    .and_then(|index| acls.default_acl(index)),
-            ),
-        ];
-        for (what, acl) in both {
-            if let Some(acl) = acl.filter(|acl| !acl.is_empty()) {
-                line += &format!(" {what} {acl:?}");
-            }
-        }
-        if let Some(set) = self.xattrs(&entry) {
-            for item in &set.items {
-                let name = String::from_utf8_lossy(&item.name).into_owned();
-                match &item.value {
-                    XattrValue::Full(value) => {
-                        line += &format!(" {name:?}={:?}", String::from_utf8_lossy(value));
-                    }
-                    value => line += &format!(" {name:?} of {}", value.len()),
-                }
-            }
-        }
-        for (what, is_so) in [
-            (" top", entry.is_top_dir()),
-            (" content", entry.has_content()),
-            (" implied", entry.is_implied()),
-        ] {
-            if is_so {
-                line += what;
-            }
-        }
-        line
     }
 
     fn xattrs(&self, entry: &EntryRef<'_>) -> Option<&XattrSet> {
@@ -602,10 +541,15 @@ impl<'a> Conversation<'a> {
                 let span = transfer.head.span(first, count)?;
                 transfer.matched += span.end - span.start;
                 if !transfer.is_bomb() {
-                    let len = (span.end - span.start) as usize;
-                    let bytes = (self.surroundings.basis)(&transfer.path, span.start, len);
-                    transfer.summer.update(&bytes);
-                    self.tokens.matched(&bytes);
+                    let mut from = span.start;
+                    while from < span.end {
+                        let len = (span.end - from).min(1 << 16);
+                        let basis = self.surroundings.basis;
+                        let bytes = basis(&transfer.path, from, len as usize);
+                        transfer.summer.update(&bytes);
+                        self.tokens.matched(&bytes);
+                        from += len;
+                    }
                 }
             }
             Some(Token::End) => {
@@ -632,4 +576,67 @@ impl<'a> Conversation<'a> {
             transfer.ndx, transfer.literal, transfer.matched, transfer.tokens,
         ));
     }
+}
+
+/// An entry with all that the list says of it, in a line.
+pub fn describe(decoder: &FlistDecoder, ndx: u32, entry: EntryRef<'_>) -> Event {
+    let path = String::from_utf8_lossy(entry.path(&mut Vec::new())).into_owned();
+    let mut line = format!("entry {ndx} {path:?} {:o}", entry.mode());
+    line += &format!(" len {} mtime {:?}", entry.len(), entry.mtime());
+    line += &format!(" owner {}:{}", entry.uid(), entry.gid());
+    if entry.rdev() != (0, 0) {
+        line += &format!(" rdev {:?}", entry.rdev());
+    }
+    if let Some(target) = entry.link_target() {
+        line += &format!(" -> {:?}", String::from_utf8_lossy(target));
+    }
+    if let Some(digest) = entry.digest() {
+        line += " sum ";
+        line.extend(digest.iter().map(|byte| format!("{byte:02x}")));
+    }
+    for (what, value) in [("atime", entry.atime()), ("crtime", entry.crtime())] {
+        if let Some(value) = value {
+            line += &format!(" {what} {value}");
+        }
+    }
+    if let Some(group) = entry.hard_link_group() {
+        line += &format!(" links {group}");
+    }
+    let acls = decoder.acl_cache();
+    let both = [
+        ("acl", entry.acl().and_then(|index| acls.access_acl(index))),
+        (
+            "default acl",
+            entry
+                .default_acl()
+                .and_then(|index| acls.default_acl(index)),
+        ),
+    ];
+    for (what, acl) in both {
+        if let Some(acl) = acl.filter(|acl| !acl.is_empty()) {
+            line += &format!(" {what} {acl:?}");
+        }
+    }
+    let sets = decoder.xattr_cache();
+    if let Some(set) = entry.xattrs().and_then(|index| sets.set(index)) {
+        for item in &set.items {
+            let name = String::from_utf8_lossy(&item.name).into_owned();
+            match &item.value {
+                XattrValue::Full(value) => {
+                    line += &format!(" {name:?}={:?}", String::from_utf8_lossy(value));
+                }
+                value => line += &format!(" {name:?} of {}", value.len()),
+            }
+        }
+    }
+    for (what, is_so) in [
+        (" top", entry.is_top_dir()),
+        (" content", entry.has_content()),
+        (" implied", entry.is_implied()),
+    ] {
+        if is_so {
+            line += what;
+        }
+    }
+    line
 }

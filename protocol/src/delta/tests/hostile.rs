@@ -245,3 +245,18 @@ proptest::proptest! {
         }
     }
 }
+
+/// A frame of zstd 0.5: libzstd can be built to read such, with another decoder that nobody needs.
+#[test]
+fn zstd_frames_of_before_1_0_are_not_decompressed() {
+    for magic in 0x22..=0x27 {
+        let wire = [
+            0x40, 0x0c, magic, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 0x00, 0x00, 0x00, 0xc0, 0x00, 0x00,
+            0x00,
+        ];
+        assert_eq!(
+            refusal(Compression::Zstd, SumHead::NONE, &wire),
+            ExitCode::StreamIo
+        );
+    }
+}
