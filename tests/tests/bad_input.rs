@@ -305,3 +305,35 @@ fn paths_that_lead_outside_stay_inside() {
         );
     }
 }
+
+#[test]
+fn a_key_that_may_only_push_reads_nothing() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    plant(&bed.source().unwrap(), 1);
+    bed.push_well(PUSH).unwrap();
+    fs::write(bed.destination().join("secret"), "the secret\n").unwrap();
+    let local = bed.local();
+    for command in [
+        "-a server:/mnt/compat/dst/ out/",
+        "-as server:/mnt/compat/dst/ out/",
+        "--list-only server:/mnt/compat/dst/",
+        // A list of names is read by the server and sent to the client, which names it in turn.
+        "-av --files-from=:/mnt/compat/dst/secret src/ server:/mnt/compat/dst/",
+        "-avs --files-from=:/mnt/compat/dst/secret src/ server:/mnt/compat/dst/",
+    ] {
+        let outcome = bed
+            .rsync("pusher", bed.coffre.port(), command)
+            .unwrap()
+            .run()
+            .unwrap();
+        let said = said(&outcome);
+        assert_ne!(outcome.exit, 0, "{command}: {said}");
+        assert!(said.contains("may push, not read"), "{command}: {said}");
+        assert!(!said.contains("the secret"), "{command}: {said}");
+        assert!(!local.join("out/secret").exists(), "{command}");
+    }
+    let pushed = bed.rsync("pusher", bed.coffre.port(), PUSH).unwrap().run();
+    assert_eq!(pushed.unwrap().exit, 0);
+}

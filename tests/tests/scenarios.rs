@@ -147,6 +147,10 @@ scenarios! {
     relative_over_symlink
     files_from
     files_from_nul
+    files_from_the_server
+    files_from_the_server_nul
+    files_from_the_server_many
+    files_from_the_server_missing
     odd_names_on_the_command_line
     secluded_args
     old_args

@@ -147,7 +147,10 @@ fn tenants_toml(storage: &Path, keys: &Keys, port: u16, lines: &Lines) -> Result
          {server}\n\
          [tenants.{TENANT}]\n\
          port = {port}\n\
-         keys = [{{ key = \"{client}\", from = [\"127.0.0.1\"] }}]\n\
+         keys = [\n\
+           {{ key = \"{client}\", from = [\"127.0.0.1\"] }},\n\
+           {{ key = \"{pusher}\", from = [\"127.0.0.1\"], may = [\"push\"] }},\n\
+         ]\n\
          snapshots = false\n\
          {max_sessions}{tenant}\n{more}",
         storage = storage.display().to_string(),
@@ -160,6 +163,7 @@ fn tenants_toml(storage: &Path, keys: &Keys, port: u16, lines: &Lines) -> Result
         },
         tenant = lines.tenant,
         more = lines.more,
+        pusher = keys.public("pusher")?,
     ))
 }
 

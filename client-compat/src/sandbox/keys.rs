@@ -19,13 +19,14 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Makes a host key, a client key that the server admits, and one that it does not.
+    /// Makes a host key, a client key that the server admits, one that coffre admits for pushing
+    /// only, and one that nobody admits.
     pub fn make(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let keys = Self {
             dir: dir.to_path_buf(),
         };
-        for name in ["host", "client", "stranger"] {
+        for name in ["host", "client", "pusher", "stranger"] {
             let file = dir.join(name);
             tool(
                 "ssh-keygen",

@@ -107,6 +107,80 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         .stdin(b"names/new\nline\0names/not-utf8-\xff\xfe\0kinds/fifo\0")
         .leaves("kinds/fifo"),
         Scenario::new(
+            "files-from-the-server",
+            "--files-from with a file of the server, also with old protocols",
+        )
+        .source(nasty)
+        .prepare(|place| {
+            place.base()?.file(
+                "list",
+                b"# not a comment\nsizes/700\r\n\n\nxattrs\nnames/new\nnot/there\n;x",
+            )?;
+            Ok(())
+        })
+        .run("-ai --files-from=:/mnt/compat/list src/ :dst/")
+        .exits(23)
+        .leaves("sizes/700")
+        .run("-air --delete --files-from=:/mnt/compat/list src/ :dst2/")
+        .exits(23)
+        .run("-ai --protocol=30 --files-from=:/mnt/compat/list src/ :dst3/")
+        .exits(23)
+        .run("-ai --protocol=29 --files-from=:/mnt/compat/list src/ :dst4/")
+        .exits(23)
+        .run("-ain --files-from=:/mnt/compat/list src/ :dst5/")
+        .exits(23),
+        Scenario::new(
+            "files-from-the-server-nul",
+            "--from0 with names that hold line ends, in a file of the server",
+        )
+        .source(nasty)
+        .prepare(|place| {
+            place.base()?.file(
+                "list",
+                b"names/new\nline\0\0names/not-utf8-\xff\xfe\0kinds/fifo",
+            )?;
+            Ok(())
+        })
+        .run("-ai --from0 --files-from=:/mnt/compat/list src/ :dst/")
+        .leaves("kinds/fifo")
+        .run("-ai --protocol=28 --from0 --files-from=:/mnt/compat/list src/ :dst2/"),
+        Scenario::new(
+            "files-from-the-server-many",
+            "more names in a file of the server than any buffer holds",
+        )
+        .source(|tree| {
+            for number in 0..3_000 {
+                tree.file(format!("directory{:02}/{number:0>100}", number % 20), b"x")?;
+            }
+            Ok(())
+        })
+        .prepare(|place| {
+            let names = (0..3_000).map(|number| {
+                let directory = number % 20;
+                format!("directory{directory:02}/{number:0>100}\n")
+            });
+            let names: String = names.collect();
+            place.base()?.file("list", names.as_bytes()).map(drop)
+        })
+        .run("-ai --files-from=:/mnt/compat/list src/ :dst/")
+        .run("-ai --protocol=30 --files-from=:/mnt/compat/list src/ :dst2/"),
+        Scenario::new(
+            "files-from-the-server-missing",
+            "--files-from with a file that the server has not, or that is none",
+        )
+        .source(ordinary)
+        .prepare(|place| {
+            place
+                .base()?
+                .directory("directory")?
+                .file("empty-list", b"")?;
+            Ok(())
+        })
+        .run("-ai --files-from=:/mnt/compat/nothing src/ :dst/")
+        .exits(12)
+        .run("-ai --files-from=:/mnt/compat/directory src/ :dst/")
+        .run("-ai --files-from=:/mnt/compat/empty-list src/ :dst/"),
+        Scenario::new(
             "odd-names-on-the-command-line",
             "names a shell would take apart",
         )

@@ -11,9 +11,6 @@ type Asked = fn(&ServerOptions) -> bool;
 const NOT_YET: &[(&str, Asked)] = &[
     ("--sender", |o| o.role == Role::Sender),
     ("--iconv", |o| o.iconv.is_some()),
-    ("--files-from", |o| {
-        matches!(o.files_from, FilesFrom::Server { .. })
-    }),
     ("--fuzzy", |o| o.fuzzy != Fuzzy::No),
     ("--compare-dest", |o| has(o, AlternateKind::Compare)),
     ("--copy-dest", |o| has(o, AlternateKind::Copy)),

@@ -496,7 +496,6 @@ fn what_names_files_of_the_server_or_filters_is_refused_with_a_reason() {
 fn what_is_not_performed_is_refused_by_name() {
     for (words, option) in [
         ("--iconv=utf8", "--iconv"),
-        ("--files-from x", "--files-from"),
         ("-y", "--fuzzy"),
         ("--compare-dest x", "--compare-dest"),
         ("--copy-dest x", "--copy-dest"),

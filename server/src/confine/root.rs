@@ -160,6 +160,16 @@ impl TenantRoot {
         self.shared.keeping.view.keeps(name)
     }
 
+    /// The same root, with attributes kept in another way. For a root that nothing has been opened
+    /// from yet; else it stays as it is.
+    pub fn with_metadata(mut self, metadata: Metadata) -> TenantRoot {
+        match Arc::get_mut(&mut self.shared) {
+            Some(shared) => shared.keeping = Keeping::new(metadata),
+            None => debug_assert!(metadata == self.metadata(), "the root is in use"),
+        }
+        self
+    }
+
     /// How attributes are kept here.
     pub fn metadata(&self) -> Metadata {
         self.shared.keeping.metadata

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use coffre_protocol::command::{Command, Word};
 use coffre_protocol::error::escape;
-use coffre_protocol::options::{Role, ServerOptions, render_usage_error};
+use coffre_protocol::options::{ServerOptions, render_usage_error};
 use coffre_protocol::{ExitCode, ProtocolError};
 use jiff::Timestamp;
 
@@ -200,7 +200,7 @@ impl Session {
             Ok(options) => options,
             Err(error) => return self.usage_error(&error),
         };
-        if let Some(refusal) = self.refusal(&options) {
+        if let Some(refusal) = self.admitted.refusal(&options) {
             tracing::info!(reason = refusal.message, "refused an rsync session");
             return self.refuse_in_protocol(options, refusal);
         }
@@ -284,19 +284,6 @@ impl Session {
         }
     }
 
-    /// What this key, login and server do not do.
-    fn refusal(&self, options: &ServerOptions) -> Option<ProtocolError> {
-        let no = |message: &str| Some(ProtocolError::unsupported(message));
-        match (self.admitted.view, options.role) {
-            (View::Restore, Role::Receiver) => no("this login name only reads; nothing can be \
-                                                   written here"),
-            (_, Role::Sender) if !self.admitted.rights.restore => {
-                no("this key may push, not read; ask the server's admin for a restore")
-            }
-            _ => options.refusal(),
-        }
-    }
-
     fn refuse_in_protocol(&self, options: ServerOptions, refusal: ProtocolError) {
         push::refuse(&self.pipe, options, &refusal);
         self.pipe.exit(refusal.exit.code().into());
@@ -321,6 +308,7 @@ impl Session {
             home: self.admitted.tenant.home().to_owned(),
             landlock: self.landlock,
             limits: self.admitted.tenant.config().limits,
+            admitted: self.admitted.clone(),
             options,
             words,
         };

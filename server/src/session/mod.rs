@@ -16,6 +16,9 @@ use std::sync::Arc;
 pub use dispatch::{Dispatcher, Surroundings, TextAnswer, TextRequest};
 pub use pipe::Pipe;
 
+use coffre_protocol::ProtocolError;
+use coffre_protocol::options::{FilesFrom, Role, ServerOptions};
+
 use crate::config::Rights;
 use crate::tenant::{Line, TenantHandle};
 
@@ -40,6 +43,25 @@ pub struct Admitted {
     pub rights: Rights,
     /// The connection it came by.
     pub line: Arc<dyn Line>,
+}
+
+impl Admitted {
+    /// What this key, login and server do not do. To be asked again when more options have come.
+    fn refusal(&self, options: &ServerOptions) -> Option<ProtocolError> {
+        let no = |message: &str| Some(ProtocolError::unsupported(message));
+        let reads_names = matches!(options.files_from, FilesFrom::Server { .. });
+        match (self.view, options.role) {
+            (View::Restore, Role::Receiver) => no("this login name only reads; nothing can be \
+                                                   written here"),
+            (_, Role::Sender) if !self.rights.restore => {
+                no("this key may push, not read; ask the server's admin for a restore")
+            }
+            (_, Role::Receiver) if reads_names && !self.rights.restore => {
+                no("this key may push, not read: --files-from must name a file of the client")
+            }
+            _ => options.refusal(),
+        }
+    }
 }
 
 /// What the client asked its channel to do.

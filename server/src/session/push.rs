@@ -13,11 +13,11 @@ use coffre_protocol::options::{RemoveSource, SecludedArgs, ServerOptions, render
 use coffre_protocol::wire::{DecodeError, Reader};
 use coffre_protocol::{ExitCode, ProtocolError, ProtocolVersion};
 
-use super::Pipe;
 use super::pipe::{Event, Output};
-use super::receive::{Outcome, Receiver};
+use super::receive::{Names, Outcome, Receiver};
+use super::{Admitted, Pipe};
 use crate::config::{LandlockPolicy, SessionLimits};
-use crate::confine::{TenantRoot, landlock};
+use crate::confine::{Metadata, TenantRoot, landlock};
 
 /// How long a client may take for its part of the handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(60);
@@ -36,6 +36,7 @@ pub(super) struct Push {
     pub(super) home: PathBuf,
     pub(super) landlock: LandlockPolicy,
     pub(super) limits: SessionLimits,
+    pub(super) admitted: Admitted,
     pub(super) options: ServerOptions,
     /// The words that `options` was made of.
     pub(super) words: Vec<Word>,
@@ -227,16 +228,22 @@ impl Push {
                 .map_err(|refused| (Arc::clone(&pipe), refused))?;
             options = ServerOptions::parse_secluded(&self.words, &words)
                 .map_err(|error| (Arc::clone(&pipe), Refused::Usage(error)))?;
-            if let Some(refusal) = options.refusal() {
+            if let Some(refusal) = self.admitted.refusal(&options) {
                 say_refusal(&mut opening, &options, &refusal);
                 return Ok(Outcome::failed(refusal.exit, refusal.message));
             }
         }
+        let root = match options.fake_super {
+            true => self.root.with_metadata(Metadata::Xattr),
+            false => self.root,
+        };
+        let names = Names::open(&root, &options)
+            .map_err(|error| (Arc::clone(&pipe), Refused::Usage(error)))?;
         let negotiated = opening
             .handshake(&options)
             .map_err(|refused| (Arc::clone(&pipe), refused))?;
         let limits = of_lists(&self.limits);
-        let receiver = Receiver::new(Arc::clone(&pipe), self.root, &options, negotiated, limits);
+        let receiver = Receiver::new(Arc::clone(&pipe), root, &options, negotiated, limits, names);
         Ok(receiver.run(&opening.bytes))
     }
 }

@@ -9,7 +9,7 @@ use coffre_protocol::mux::MessageKind;
 
 use super::messages::reason;
 use super::{Fatal, Receiver};
-use crate::confine::{Dir, Kind, TenantPath};
+use crate::confine::{Dir, Kind, TenantPath, Unresolved};
 
 /// The settled destination.
 #[derive(Debug, Clone)]
@@ -19,9 +19,6 @@ pub(super) struct Destination {
     /// The only entry goes to this name instead of its own.
     pub(super) single_name: Option<Vec<u8>>,
 }
-
-/// Symbolic links followed in a destination argument.
-const MAX_LINKS: usize = 40;
 
 fn client_path(path: &TenantPath) -> Vec<u8> {
     [b"/", path.as_bytes()].concat()
@@ -61,7 +58,7 @@ impl Receiver {
             .is_some_and(|(_, entry)| entry.kind() == FileKind::Directory);
         let shown = client_path(&path);
         let select = |message: &str| Err(Fatal::exit(ExitCode::FileSelect, message));
-        match self.kind_at(&path) {
+        match self.root.kind_at(&path) {
             Ok(Some(Kind::Dir)) => self.enter(path),
             Ok(Some(_)) if has_slash => {
                 let error = io::Error::from(rustix::io::Errno::NOTDIR);
@@ -108,18 +105,6 @@ impl Receiver {
         }
         self.begin_walk();
         Ok(())
-    }
-
-    fn kind_at(&self, path: &TenantPath) -> io::Result<Option<Kind>> {
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Ok(Some(Kind::Dir));
-        };
-        let dir = match self.root.dir(&parent) {
-            Ok(dir) => dir,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        Ok(dir.stat(name)?.map(|stat| stat.kind))
     }
 
     fn enter(&mut self, dir: TenantPath) {
@@ -180,7 +165,7 @@ impl Receiver {
         let first = TenantPath::root()
             .child(first)
             .map_err(|error| Fatal::exit(ExitCode::FileIo, reason(&error)))?;
-        if matches!(self.kind_at(&first), Ok(None)) {
+        if matches!(self.root.kind_at(&first), Ok(None)) {
             self.make_leading(&parent, &client_path(path))?;
         }
         Ok(())
@@ -198,55 +183,16 @@ impl Receiver {
         }
     }
 
-    /// Where the argument leads in the client's view: `.` and `..` taken out, symlinks followed
-    /// as far as they stay inside. What is found is opened without following anything.
-    /// Errors: it climbs above the root, or goes round in circles.
+    /// Where the argument leads in the client's view.
     fn resolve(&self, argument: &[u8]) -> Result<TenantPath, Fatal> {
-        let mut links_left = MAX_LINKS;
-        let mut reached = TenantPath::root();
-        let mut ahead: Vec<Vec<u8>> = argument
-            .split(|b| *b == b'/')
-            .rev()
-            .map(<[u8]>::to_vec)
-            .collect();
-        while let Some(name) = ahead.pop() {
-            match &name[..] {
-                b"" | b"." => continue,
-                b".." => {
-                    reached = reached.parent().ok_or_else(|| {
-                        Fatal::exit(
-                            ExitCode::FileSelect,
-                            "the destination leads out of this tree",
-                        )
-                    })?;
-                    continue;
-                }
-                _ => {}
+        let select = |message| Fatal::exit(ExitCode::FileSelect, message);
+        self.root.resolve(argument).map_err(|why| match why {
+            Unresolved::Leaves => select("the destination leads out of this tree"),
+            Unresolved::TooManyLinks => {
+                select("the destination has too many levels of symbolic links")
             }
-            let next = reached
-                .child(&name)
-                .map_err(|error| cannot_stat(argument, &error))?;
-            // A trailing slash, or something after it, means the directory behind a link; so does
-            // a destination that is one.
-            if let Ok(Some(Kind::Symlink)) = self.kind_at(&next)
-                && let Ok(target) = self.root.dir(&reached).and_then(|dir| dir.read_link(&name))
-            {
-                links_left -= 1;
-                if links_left == 0 {
-                    return Err(Fatal::exit(
-                        ExitCode::FileSelect,
-                        "the destination has too many levels of symbolic links",
-                    ));
-                }
-                if target.starts_with(b"/") {
-                    reached = TenantPath::root();
-                }
-                ahead.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
-                continue;
-            }
-            reached = next;
-        }
-        Ok(reached)
+            Unresolved::NotAPath(error) => cannot_stat(argument, &error),
+        })
     }
 
     /// Makes the directories that lead to the destination. Answers how many.
@@ -257,7 +203,7 @@ impl Receiver {
             reached = reached
                 .child(&name)
                 .map_err(|error| Fatal::exit(ExitCode::FileIo, reason(&error)))?;
-            if matches!(self.kind_at(&reached), Ok(None)) {
+            if matches!(self.root.kind_at(&reached), Ok(None)) {
                 if !self.policy.dry_run {
                     self.make_one(&reached, shown)?;
                 }

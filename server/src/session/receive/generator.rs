@@ -82,6 +82,9 @@ impl Receiver {
 
     /// Whether [`Self::generate`] would do something now.
     pub(super) fn has_work(&self) -> bool {
+        if self.names_to_send.is_some() {
+            return true;
+        }
         if self.destination.is_none() || self.stage == Stage::Over {
             return false;
         }
@@ -120,6 +123,9 @@ impl Receiver {
 
     /// Takes one step.
     pub(super) fn generate(&mut self) -> Result<(), Fatal> {
+        if self.names_to_send.is_some() {
+            return self.send_names();
+        }
         if self.summing.is_some() {
             return self.sum_more();
         }

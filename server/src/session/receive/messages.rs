@@ -14,14 +14,20 @@ use crate::confine::AttributeError;
 
 /// Why a system call failed, as rsync prints it: `No space left on device (28)`.
 pub(super) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
     match error.raw_os_error() {
-        Some(code) => {
-            let bare = text
-                .strip_suffix(&format!(" (os error {code})"))
-                .unwrap_or(&text);
-            format!("{bare} ({code})")
-        }
+        Some(code) => format!("{} ({code})", words(error)),
+        None => words(error),
+    }
+}
+
+/// The system's words for an error, without its number.
+pub(super) fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let number = error
+        .raw_os_error()
+        .map(|code| format!(" (os error {code})"));
+    match number.and_then(|number| text.strip_suffix(&number).map(str::to_owned)) {
+        Some(bare) => bare,
         None => text,
     }
 }

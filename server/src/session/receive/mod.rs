@@ -28,6 +28,7 @@ mod hardlinks;
 mod incoming;
 mod lists;
 mod messages;
+mod names;
 mod output;
 mod phases;
 mod policy;
@@ -59,6 +60,7 @@ use self::generator::{Job, Walk};
 use self::hardlinks::Links;
 use self::incoming::{Incoming, Outstanding};
 use self::lists::ListState;
+pub(crate) use self::names::Names;
 use self::output::Outgoing;
 use self::phases::{Marks, Stage};
 use self::policy::Policy;
@@ -177,6 +179,8 @@ pub(crate) struct Receiver {
     finished_list: Option<FileList>,
     lists_complete: bool,
     io_error: u32,
+    /// What the client waits for before its first list is whole.
+    names_to_send: Option<Names>,
 
     // The generator.
     destination: Option<Destination>,
@@ -236,6 +240,7 @@ impl Receiver {
         options: &ServerOptions,
         negotiated: Negotiated,
         limits: Limits,
+        names: Option<Names>,
     ) -> Self {
         let agreed = Agreed::new(options, negotiated);
         let policy = Policy::new(options, agreed.version);
@@ -263,6 +268,7 @@ impl Receiver {
             finished_list: None,
             lists_complete: false,
             io_error: 0,
+            names_to_send: names,
             destination: None,
             walk: Walk::default(),
             jobs: VecDeque::new(),

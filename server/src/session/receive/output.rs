@@ -115,6 +115,16 @@ impl Outgoing {
         }
     }
 
+    /// Names for a client that sends the files they name; see [`super::names`].
+    pub(super) fn names(&mut self, names: &[u8]) {
+        if self.version.at_least(31) {
+            self.put(names);
+        } else {
+            self.close_frame();
+            self.wire.extend_from_slice(names);
+        }
+    }
+
     /// An empty frame of data: "still here".
     pub(super) fn keep_alive(&mut self) {
         self.message(MessageKind::Data, &[]);
