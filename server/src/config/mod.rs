@@ -213,6 +213,8 @@ pub struct Tenant {
     /// Bytes a second in each direction; `None`: as fast as it goes.
     pub bandwidth: Option<u64>,
     pub quota: Quota,
+    /// Also what clients of 2014 need: SHA-1 signatures, older key exchanges.
+    pub legacy_ssh: bool,
 }
 
 /// What one session may take of the server's memory.

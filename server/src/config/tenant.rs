@@ -16,7 +16,7 @@ use super::server::{bandwidth, check_host_key_is_there, duration, paths, size_wi
 use super::{Quota, SessionLimits, SnapshotPolicy, Tenant};
 use crate::retention::Rules;
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "port",
     "login",
     "restore_login",
@@ -32,11 +32,12 @@ const KEYS: [&str; 16] = [
     "max_xattrs",
     "bandwidth",
     "quota",
+    "legacy_ssh",
     "prune",
 ];
 
 /// Keys that later versions have.
-const LATER: [&str; 5] = ["expect", "legacy_ssh", "verify", "owner_names", "notify"];
+const LATER: [&str; 4] = ["expect", "verify", "owner_names", "notify"];
 
 const DEFAULT_LOGIN: &str = "root";
 const DEFAULT_RESTORE_LOGIN: &str = "restore";
@@ -72,6 +73,7 @@ pub(super) struct Draft {
     max_xattrs: Setting<u64>,
     bandwidth: Setting<Option<u64>>,
     quota: Setting<Quota>,
+    legacy_ssh: Setting<bool>,
 }
 
 impl Draft {
@@ -94,6 +96,7 @@ impl Draft {
             max_xattrs: Setting::Absent,
             bandwidth: Setting::Absent,
             quota: Setting::Absent,
+            legacy_ssh: Setting::Absent,
         }
     }
 
@@ -136,6 +139,7 @@ impl Draft {
             max_xattrs: table.setting("max_xattrs", |item| size_within(item, 64 << 10, 1 << 30)),
             bandwidth: table.setting("bandwidth", bandwidth),
             quota: table.setting("quota", quota),
+            legacy_ssh: table.setting("legacy_ssh", |item| item.boolean()),
         }
     }
 
@@ -158,6 +162,7 @@ impl Draft {
             max_xattrs: self.max_xattrs.or(&defaults.max_xattrs),
             bandwidth: self.bandwidth.or(&defaults.bandwidth),
             quota: self.quota.or(&defaults.quota),
+            legacy_ssh: self.legacy_ssh.or(&defaults.legacy_ssh),
         }
     }
 
@@ -215,6 +220,7 @@ impl Draft {
             },
             bandwidth: self.bandwidth.value_or(None),
             quota: self.quota.value_or(Quota::default()),
+            legacy_ssh: self.legacy_ssh.value_or(false),
         })
     }
 

@@ -166,6 +166,7 @@ mod tests {
             limits: crate::config::SessionLimits::default(),
             bandwidth: None,
             quota: crate::config::Quota::default(),
+            legacy_ssh: false,
         }
     }
 

@@ -38,7 +38,9 @@ impl fmt::Display for Refusal {
             Refusal::WrongAddress => "the key may not come from this address",
             Refusal::NotAllowed(View::Push) => "the key may not push",
             Refusal::NotAllowed(View::Restore) => "the key may not restore",
-            Refusal::Sha1 => "the client signs with SHA-1 (ssh-rsa)",
+            Refusal::Sha1 => {
+                "the client signs with SHA-1 (ssh-rsa), which legacy_ssh = true would allow"
+            }
             Refusal::TooManyProbes => "the client asked about too many keys",
         })
     }
@@ -138,6 +140,7 @@ mod tests {
             limits: crate::config::SessionLimits::default(),
             bandwidth: None,
             quota: crate::config::Quota::default(),
+            legacy_ssh: false,
         }
     }
 

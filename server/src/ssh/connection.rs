@@ -200,6 +200,14 @@ pub(super) async fn serve(
     let tenant = service.tenant.name();
     if let Err(error) = &result {
         debug!(tenant, %peer, client, "connection ended: {error}");
+        if let Some(missing) = in_common(error)
+            && let Some(kept_back) = service.refusals.pass()
+        {
+            info!(
+                tenant, %peer, client, kept_back,
+                "refused a client that is too old or too strict: no {missing}"
+            );
+        }
     }
     if !link.is_authenticated()
         && let Some(attempt) = link.last_attempt()
@@ -213,6 +221,22 @@ pub(super) async fn serve(
             );
         }
     }
+}
+
+/// What client and server have not in common, with what the client offers.
+fn in_common(error: &russh::Error) -> Option<String> {
+    let russh::Error::NoCommonAlgo { kind, theirs, .. } = error else {
+        return None;
+    };
+    let kind = match format!("{kind:?}").as_str() {
+        "Kex" => "key exchange".to_owned(),
+        "Key" => "host key algorithm".to_owned(),
+        other => other.to_lowercase(),
+    };
+    let theirs = escape(theirs.join(",").as_bytes());
+    Some(format!(
+        "{kind} in common, it offers {theirs}; legacy_ssh = true lets in more"
+    ))
 }
 
 /// Gives what the client calls itself, escaped, and how it ended.

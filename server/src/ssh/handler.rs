@@ -77,11 +77,11 @@ impl Handler {
         key: &PublicKey,
         algorithm: &Algorithm,
     ) -> std::result::Result<(), Refusal> {
+        let tenant = self.service.tenant.config();
         // The same RSA key can sign in three ways, and only this one is broken.
-        if *algorithm == (Algorithm::Rsa { hash: None }) {
+        if *algorithm == (Algorithm::Rsa { hash: None }) && !tenant.legacy_ssh {
             return Err(Refusal::Sha1);
         }
-        let tenant = self.service.tenant.config();
         admit(&tenant, login, key, self.peer.ip()).map(|_admission| ())
     }
 

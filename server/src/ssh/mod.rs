@@ -197,7 +197,12 @@ impl Server {
             };
             plan.tenants.push(Planned {
                 handle: Arc::clone(handle),
-                offers: Arc::new(Offers::new(&ciphers, config.server.login_grace, keys)),
+                offers: Arc::new(Offers::new(
+                    &ciphers,
+                    config.server.login_grace,
+                    keys,
+                    written.legacy_ssh,
+                )),
             });
             self.plan_listeners(config, written, &mut plan, &mut problems);
         }

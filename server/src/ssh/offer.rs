@@ -55,6 +55,23 @@ const KEX: &[kex::Name] = &[
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
 ];
 
+/// With `legacy_ssh`, after [`KEX`]: the NIST curves are all that some clients from before 2013 have
+/// beside SHA-1, and group 14 with SHA-1 is what every client has. Group 1 (1024 bits) and group
+/// exchange stay away.
+const LEGACY_KEX: &[kex::Name] = &[
+    kex::ECDH_SHA2_NISTP256,
+    kex::ECDH_SHA2_NISTP384,
+    kex::ECDH_SHA2_NISTP521,
+    kex::DH_G14_SHA1,
+];
+
+/// With `legacy_ssh`, after [`MAC`]. HMAC does not suffer from what is wrong with SHA-1.
+const LEGACY_MAC: &[mac::Name] = &[mac::HMAC_SHA1_ETM, mac::HMAC_SHA1];
+
+/// With `legacy_ssh`, after [`KEYS`]: signatures with SHA-1, all that OpenSSH before 7.2 makes with
+/// an RSA key.
+const LEGACY_KEYS: &[Algorithm] = &[Algorithm::Rsa { hash: None }];
+
 /// Used with the counter-mode ciphers only.
 const MAC: &[mac::Name] = &[
     mac::HMAC_SHA256_ETM,
@@ -113,9 +130,22 @@ pub(super) struct Offers {
 }
 
 impl Offers {
-    pub(super) fn new(ciphers: &Ciphers, login_grace: Duration, keys: Vec<PrivateKey>) -> Self {
+    /// `legacy` is the tenant's `legacy_ssh`.
+    pub(super) fn new(
+        ciphers: &Ciphers,
+        login_grace: Duration,
+        keys: Vec<PrivateKey>,
+        legacy: bool,
+    ) -> Self {
         let library = |ciphers: &[cipher::Name]| {
-            Arc::new(library_config(keys.clone(), ciphers.to_vec(), login_grace))
+            let mut config = library_config(keys.clone(), ciphers.to_vec(), login_grace);
+            if legacy {
+                let preferred = &mut config.preferred;
+                preferred.kex = [KEX, LEGACY_KEX].concat().into();
+                preferred.mac = [MAC, LEGACY_MAC].concat().into();
+                preferred.key = [KEYS, LEGACY_KEYS].concat().into();
+            }
+            Arc::new(config)
         };
         Self {
             fast: ciphers.fast.as_deref().map(library),

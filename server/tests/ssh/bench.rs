@@ -96,6 +96,7 @@ pub(crate) fn tenant(name: &str, keys: Vec<KeyRule>) -> Tenant {
         limits: coffre::config::SessionLimits::default(),
         bandwidth: None,
         quota: coffre::config::Quota::default(),
+        legacy_ssh: false,
     }
 }
 
@@ -203,8 +204,13 @@ impl Bench {
 
     /// The stock client with this key and login; the caller adds options, then [`Ssh::run`].
     pub(crate) fn ssh_as(&self, login: &str, key: &Key) -> Ssh {
+        self.ssh_as_of("ada", login, key)
+    }
+
+    /// … to the port of that tenant.
+    pub(crate) fn ssh_as_of(&self, tenant: &str, login: &str, key: &Key) -> Ssh {
         let mut command = Command::new("ssh");
-        let address = self.address();
+        let address = self.address_of(tenant);
         command
             .args(["-F", "none", "-p", &address.port().to_string()])
             .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"])

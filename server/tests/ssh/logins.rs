@@ -195,6 +195,96 @@ fn rsa_with_sha1_is_refused_and_with_sha2_accepted() {
 }
 
 #[test]
+fn a_client_without_a_common_algorithm_is_named_in_the_log() {
+    let log = captured_log();
+    let bench = Bench::with(|_, ada| ada.name = "outdated".to_owned());
+    let mut ssh = bench.ssh_as_of("outdated", "root", &bench.key);
+    ssh = ssh.option("KexAlgorithms=diffie-hellman-group14-sha1");
+    assert_eq!(ssh.run("exit 0").status.code(), Some(255));
+    eventually("the reason is logged", || {
+        log.lines().iter().any(|line| {
+            line.contains("tenant=\"outdated\"")
+                && line.contains("no key exchange in common")
+                && line.contains("offers diffie-hellman-group14-sha1")
+                && line.contains("legacy_ssh = true lets in more")
+        })
+    });
+}
+
+/// OpenSSH held to what its release 6.7 offers, or less.
+#[test]
+fn legacy_ssh_lets_old_clients_in_and_only_then() {
+    let old: &[&[&str]] = &[
+        // Debian 8.
+        &[
+            "KexAlgorithms=curve25519-sha256@libssh.org,ecdh-sha2-nistp256,diffie-hellman-group14-sha1",
+            "Ciphers=aes128-ctr,aes192-ctr,aes256-ctr,aes128-gcm@openssh.com",
+            "MACs=hmac-sha2-256-etm@openssh.com,hmac-sha2-256,hmac-sha1",
+            "PubkeyAcceptedAlgorithms=ssh-rsa",
+        ],
+        &[
+            "KexAlgorithms=diffie-hellman-group14-sha1",
+            "Ciphers=aes128-ctr",
+            "MACs=hmac-sha1",
+            "PubkeyAcceptedAlgorithms=ssh-rsa",
+        ],
+        &["KexAlgorithms=ecdh-sha2-nistp256"],
+        &[
+            "KexAlgorithms=ecdh-sha2-nistp521",
+            "Ciphers=aes256-ctr",
+            "MACs=hmac-sha1-etm@openssh.com",
+        ],
+        &["KexAlgorithms=diffie-hellman-group14-sha1"],
+    ];
+    for legacy in [false, true] {
+        let bench = Bench::with(|_, ada| ada.legacy_ssh = legacy);
+        let key = Key::new(bench.path(), "rsa", &["rsa", "-b", "2048"]);
+        let mut ada = (*bench.tenants[0].config()).clone();
+        ada.keys = vec![key.rule()];
+        bench.tenants[0].set_config(Arc::new(ada));
+        for options in old {
+            let mut ssh = bench.ssh_as("root", &key);
+            for option in *options {
+                ssh = ssh.option(option);
+            }
+            let output = ssh.run("exit 0");
+            let wanted = if legacy { Some(0) } else { Some(255) };
+            assert_eq!(
+                output.status.code(),
+                wanted,
+                "{options:?}: {}",
+                stderr(&output)
+            );
+        }
+        // Refused in any case.
+        for options in [
+            "KexAlgorithms=diffie-hellman-group1-sha1",
+            "KexAlgorithms=diffie-hellman-group-exchange-sha1",
+            "Ciphers=aes128-cbc",
+            "Ciphers=3des-cbc",
+        ] {
+            let output = bench.ssh_as("root", &key).option(options).run("exit 0");
+            assert_eq!(output.status.code(), Some(255), "{options}");
+            assert!(
+                stderr(&output).contains("no matching"),
+                "{}",
+                stderr(&output)
+            );
+        }
+        // A client that can do better does.
+        let output = bench.ssh_as("root", &key).arg("-v").run("exit 0");
+        assert_eq!(output.status.code(), Some(0));
+        for better in [
+            "kex: algorithm: curve25519-sha256",
+            "aes128-gcm@openssh.com",
+        ] {
+            assert!(stderr(&output).contains(better), "{}", stderr(&output));
+        }
+        assert!(!stderr(&output).contains("key exchange used SHA1"));
+    }
+}
+
+#[test]
 fn a_login_takes_no_second() {
     let bench = Bench::new();
     let stranger = Key::new(bench.path(), "stranger", &["ed25519"]);
