@@ -18,6 +18,7 @@ pub mod config;
 pub mod confine;
 pub mod control;
 pub mod daemon;
+pub mod fence;
 pub mod places;
 pub mod retention;
 pub mod schedule;

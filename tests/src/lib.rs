@@ -186,6 +186,14 @@ pub fn said(outcome: &Outcome) -> String {
     )
 }
 
+/// A number from the environment, for tests that can be longer or other than usual.
+pub fn number_from_env(name: &str, usual: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(usual)
+}
+
 /// Whether the tests can run here; says so if not.
 pub fn may_run() -> bool {
     if !is_root() {

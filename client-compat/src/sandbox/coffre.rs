@@ -52,22 +52,8 @@ impl Coffre {
         let port = Port::reserve()?;
         let config = dir.join("tenants.toml");
         fs::write(&config, tenants_toml(storage, keys, port.number, lines)?)?;
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(binary)
-            .args(["serve", "--config"])
-            .arg(&config)
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(File::create(&log)?)
-            .stderr(File::options().append(true).open(&log)?)
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("start {}", binary.display()))?;
-        let mut daemon = Daemon { child };
-        daemon
-            .wait_for_port(port.number, &log)
-            .context("start coffre")?;
+        File::create(&log)?;
+        let daemon = serve(binary, &config, &log, port.number)?;
         Ok(Self {
             daemon,
             port,
@@ -79,6 +65,15 @@ impl Coffre {
         })
     }
 
+    /// Kills it, if it still runs, and starts it again with the same files.
+    pub fn restart(&mut self) -> Result<()> {
+        let _ = self.daemon.child.kill();
+        self.daemon.child.wait()?;
+        let config = self.dir.join("tenants.toml");
+        self.daemon = serve(&self.binary, &config, &self.log, self.port.number)?;
+        Ok(())
+    }
+
     pub fn port(&self) -> u16 {
         self.port.number
     }
@@ -86,6 +81,10 @@ impl Coffre {
     /// What [`super::BASE`] is in the tenant's live tree.
     pub fn base(&self) -> &Path {
         &self.base
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.dir.join("tenants.toml")
     }
 
     pub fn log_file(&self) -> &Path {
@@ -124,6 +123,24 @@ impl Coffre {
         }
         Ok(snapshot)
     }
+}
+
+fn serve(binary: &Path, config: &Path, log: &Path, port: u16) -> Result<Daemon> {
+    let child = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .arg(binary)
+        .args(["serve", "--config"])
+        .arg(config)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(File::options().append(true).open(log)?)
+        .stderr(File::options().append(true).open(log)?)
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("start {}", binary.display()))?;
+    let mut daemon = Daemon { child };
+    daemon.wait_for_port(port, log).context("start coffre")?;
+    Ok(daemon)
 }
 
 /// Lines for the configuration of a throw-away server, each with its end.

@@ -172,6 +172,8 @@ impl Catalogue {
             connection.busy_timeout(BUSY_TIMEOUT)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
+            // The process cannot write to directories for temporary files.
+            connection.pragma_update(None, "temp_store", "MEMORY")?;
             connection.pragma_update(None, "foreign_keys", true)?;
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
         };

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 use super::{Context, Exit, complain, fail};
-use crate::daemon::serve::{ServeError, serve};
+use crate::daemon::serve::{ServeError, prepare, serve};
 
 /// Threads for waiting and for heavy work: a due snapshot may wait for hours on one of them, and
 /// all tenants may have one due in the same second.
@@ -13,6 +13,11 @@ const BLOCKING_THREADS: usize = 4096;
 
 pub(super) fn run(context: &Context) -> Exit {
     log_to_stderr();
+    // Before there is a second thread: what is given up here is given up by all.
+    let prepared = match prepare(&context.config) {
+        Ok(prepared) => prepared,
+        Err(error) => return failed(error),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
@@ -21,21 +26,27 @@ pub(super) fn run(context: &Context) -> Exit {
         Ok(runtime) => runtime,
         Err(e) => return fail(format_args!("cannot start: {e}")),
     };
-    let served = runtime.block_on(serve(&context.config));
+    let served = runtime.block_on(serve(prepared));
     // A thread that waits for a session, or is in the middle of a system call, is not waited for:
     // whatever it was at, the next start sweeps.
     runtime.shutdown_background();
     match served {
         Ok(()) => Exit::Done,
-        Err(ServeError::Config(found)) => {
+        Err(error) => failed(error),
+    }
+}
+
+fn failed(error: ServeError) -> Exit {
+    match error {
+        ServeError::Config(found) => {
             complain(&found);
             Exit::Config
         }
-        Err(error @ ServeError::Unfit(_)) => {
+        ServeError::Unfit(_) => {
             fail(error);
             Exit::Config
         }
-        Err(error) => fail(error),
+        error => fail(error),
     }
 }
 

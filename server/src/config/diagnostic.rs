@@ -217,9 +217,23 @@ fn char_start(text: &str, offset: usize) -> usize {
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     found: RefCell<Vec<Diagnostic>>,
+    /// Files that were read on the way.
+    read: RefCell<Vec<PathBuf>>,
 }
 
 impl Problems {
+    /// A file that the configuration names is read.
+    pub(super) fn note_file(&self, path: &Path) {
+        self.read.borrow_mut().push(path.to_owned());
+    }
+
+    pub(super) fn read_files(&self) -> Vec<PathBuf> {
+        let mut files = self.read.borrow().clone();
+        files.sort();
+        files.dedup();
+        files
+    }
+
     pub(super) fn push(&self, diagnostic: Diagnostic) {
         self.found.borrow_mut().push(diagnostic);
     }

@@ -272,6 +272,7 @@ enum FileError {
 }
 
 fn read_file(path: &Path, problems: &Problems) -> Result<Vec<FoundKey>, FileError> {
+    problems.note_file(path);
     let source = match Source::read(path) {
         Ok(source) => source,
         Err(problem) if problem.place.is_none() => {

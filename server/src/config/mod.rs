@@ -114,6 +114,7 @@ fn check(path: &Path, source: &Source, problems: &Problems) -> Option<Config> {
     }
     Some(Config {
         path: path.to_owned(),
+        read_files: problems.read_files(),
         server: server?,
         tenants: tenants.into_values().collect(),
     })
@@ -124,6 +125,8 @@ fn check(path: &Path, source: &Source, problems: &Problems) -> Option<Config> {
 pub struct Config {
     /// The file it came from.
     pub path: PathBuf,
+    /// The files with keys that it names.
+    pub read_files: Vec<PathBuf>,
     pub server: ServerConfig,
     /// In order of name.
     pub tenants: Vec<Arc<Tenant>>,
@@ -141,6 +144,7 @@ pub struct ServerConfig {
     pub time_zone: jiff::tz::TimeZone,
     pub metadata: MetadataPolicy,
     pub landlock: LandlockPolicy,
+    pub seccomp: SeccompPolicy,
     /// Cipher names to offer to every client, best first; `None`: chosen by client.
     pub ciphers: Option<Vec<String>>,
     /// How long a connection may take to authenticate.
@@ -181,6 +185,16 @@ pub enum MetadataPolicy {
 /// What to do about the kernel's confinement of session threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LandlockPolicy {
+    /// Use it where the kernel has it, and say at start where not.
+    Auto,
+    /// Refuse to run without it.
+    Required,
+    Off,
+}
+
+/// What to do about the kernel's filter on system calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeccompPolicy {
     /// Use it where the kernel has it, and say at start where not.
     Auto,
     /// Refuse to run without it.

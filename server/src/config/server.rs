@@ -9,15 +9,16 @@ use jiff::tz::TimeZone;
 use super::diagnostic::did_you_mean;
 use super::raw::{At, Document, Item, Table};
 use super::units::{parse_duration, parse_size, render_size};
-use super::{LandlockPolicy, MetadataPolicy, MinFree, ServerConfig};
+use super::{LandlockPolicy, MetadataPolicy, MinFree, SeccompPolicy, ServerConfig};
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "storage",
     "listen",
     "host_key",
     "time_zone",
     "metadata",
     "landlock",
+    "seccomp",
     "ciphers",
     "login_grace",
     "max_unauthenticated",
@@ -122,6 +123,16 @@ pub(super) fn read(
             ],
         )
     });
+    let seccomp = table.value_or("seccomp", SeccompPolicy::Auto, |item| {
+        choice(
+            item,
+            &[
+                ("auto", SeccompPolicy::Auto),
+                ("required", SeccompPolicy::Required),
+                ("off", SeccompPolicy::Off),
+            ],
+        )
+    });
     let ciphers = table.value_or("ciphers", None, |item| ciphers(item).map(Some));
     let login_grace = table.value_or("login_grace", DEFAULT_LOGIN_GRACE, |item| {
         let found = duration(item)?;
@@ -159,6 +170,7 @@ pub(super) fn read(
         time_zone,
         metadata,
         landlock,
+        seccomp,
         ciphers,
         login_grace,
         max_unauthenticated,

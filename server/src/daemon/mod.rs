@@ -33,6 +33,7 @@ use jiff::Timestamp;
 use crate::catalogue::Catalogue;
 use crate::config::{Config, MetadataPolicy};
 use crate::confine::Metadata;
+use crate::fence::Fence;
 use crate::places::Places;
 use crate::ssh;
 use crate::tenant::TenantHandle;
@@ -58,15 +59,18 @@ pub struct Daemon {
     work: Work,
     /// For rsync sessions of all tenants.
     places: Arc<Places>,
+    /// What this process can still do.
+    fence: Fence,
     started: Timestamp,
 }
 
 impl Daemon {
-    fn new(config: Config, catalogue: Catalogue) -> Self {
+    fn new(config: Config, catalogue: Catalogue, fence: Fence) -> Self {
         let places = Arc::new(Places::default());
         places.set(config.server.max_sessions);
         Self {
             places,
+            fence,
             config: RwLock::new(Arc::new(config)),
             tenants: RwLock::default(),
             known: Mutex::default(),

@@ -24,7 +24,7 @@ impl Daemon {
     pub(super) async fn reload(self: &Arc<Self>) -> Result<ReloadFacts, Failure> {
         let before = self.config();
         let (config, warnings) =
-            config::load(&before.path).map_err(|found| unchanged(&render(&found), true))?;
+            config::load(&before.path).map_err(|found| unchanged(&self.render(&found), true))?;
         if config.server.storage != before.server.storage {
             return Err(unchanged(
                 &format!(
@@ -48,7 +48,7 @@ impl Daemon {
         let listed: Vec<_> = handles.values().cloned().collect();
         server
             .reload(&config, &listed)
-            .map_err(|problems| unchanged(&problems.to_string(), false))?;
+            .map_err(|problems| unchanged(&self.with_hint(problems.to_string()), false))?;
         self.note_ports(server);
         let facts = self.adopt(config, handles, &warnings);
         for warning in &warnings {
@@ -63,6 +63,19 @@ impl Daemon {
         );
         self.scheduler().wake();
         Ok(facts)
+    }
+
+    fn render(&self, found: &[Diagnostic]) -> String {
+        let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+        self.with_hint(lines.join("\n"))
+    }
+
+    /// A file that root may not read is one that this process has shut itself out from.
+    fn with_hint(&self, text: String) -> String {
+        match self.fence.hint() {
+            Some(hint) if text.contains("Permission denied") => format!("{text}\n{hint}"),
+            _ => text,
+        }
     }
 
     /// A handle for each tenant of `config`, with its home made and swept. Those that are served
@@ -169,11 +182,6 @@ fn sweep(tenant: &TenantHandle) {
         ),
         Err(e) => warn!(tenant = tenant.name(), "cannot sweep: {e}"),
     }
-}
-
-fn render(found: &[Diagnostic]) -> String {
-    let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
-    lines.join("\n")
 }
 
 fn unchanged(why: &str, config: bool) -> Failure {

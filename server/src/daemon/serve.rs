@@ -1,6 +1,6 @@
 //! Start, run, stop.
 //!
-//! The order of the start: the store's lock (nobody else is at work), the catalogue (which looks
+//! The order of the start: the configuration, the fence ([`fence`]), the store's lock (nobody else is at work), the catalogue (which looks
 //! at the homes that are there, so no new one may have been made yet), the homes, the listeners,
 //! the schedule, the control socket, and `ready`. The stop goes the other way round: no new
 //! connections, half a minute for sessions that run, heavy work told to end, and the lock goes
@@ -21,8 +21,10 @@ use super::surroundings::Front;
 use super::{Daemon, requests};
 use crate::catalogue::{Catalogue, CatalogueError, tenants_in};
 use crate::config::{self, Config, Diagnostic};
+use crate::confine::landlock::Access;
 use crate::confine::{Metadata, landlock};
 use crate::control::listener;
+use crate::fence::{self, Fence};
 use crate::ssh;
 
 /// How long running sessions may go on after the first signal.
@@ -52,23 +54,38 @@ pub enum ServeError {
     Died(&'static str),
 }
 
-/// Serves until a signal ends it.
-pub async fn serve(path: &Path) -> Result<(), ServeError> {
+/// A checked configuration, and a thread that can do no more than it asks for.
+#[derive(Debug)]
+pub struct Prepared {
+    config: Config,
+    fence: Fence,
+}
+
+/// Reads the configuration, and gives up for the calling thread, and for all that it starts from
+/// here on, what it does not need. To be called before anything else has been started.
+pub fn prepare(path: &Path) -> Result<Prepared, ServeError> {
     let (config, warnings) = config::load(path).map_err(ServeError::Config)?;
     for warning in &warnings {
         warn!("{}", warning.summary());
     }
+    check_landlock(&config).map_err(ServeError::Unfit)?;
+    let fence = fence::raise(&config).map_err(|e| ServeError::Unfit(e.to_string()))?;
+    Ok(Prepared { config, fence })
+}
+
+/// Serves until a signal ends it.
+pub async fn serve(prepared: Prepared) -> Result<(), ServeError> {
+    let Prepared { config, fence } = prepared;
     // Before anything is bound: who stops a server that is starting means it.
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
 
-    check_landlock(&config).map_err(ServeError::Unfit)?;
     let descriptors = store::raise_descriptor_limit();
     let storage = config.server.storage.clone();
     let _lock = store::lock(&storage)?;
     let catalogue = Catalogue::open(&storage)?;
-    let daemon = Arc::new(Daemon::new(config.clone(), catalogue));
+    let daemon = Arc::new(Daemon::new(config.clone(), catalogue, fence));
     introduce(&config, &daemon, descriptors);
 
     start_listening(&daemon, config).await?;
@@ -157,6 +174,26 @@ fn introduce(config: &Config, daemon: &Daemon, descriptors: Option<u64>) {
         ),
     }
     info!("{}", landlock::support());
+    let fence = &daemon.fence;
+    if !fence.places.is_empty() {
+        let places: Vec<String> = fence
+            .places
+            .iter()
+            .map(|(path, access)| {
+                let how = match access {
+                    Access::Read => "read",
+                    Access::ReadWrite => "write",
+                };
+                format!("{} ({how})", path.display())
+            })
+            .collect();
+        info!("this process can reach: {}", places.join(", "));
+    }
+    match &fence.capabilities {
+        Some(kept) => info!("capabilities kept: {kept}"),
+        None => info!("capabilities kept: none, there were none"),
+    }
+    info!("{}", fence.seccomp);
     info!(
         "time zone: {}",
         requests::zone_name(&config.server.time_zone)

@@ -34,6 +34,7 @@ impl Sessions for Front {
             }),
             metadata: self.daemon.metadata(),
             landlock: self.daemon.config().server.landlock,
+            seccomp: self.daemon.config().server.seccomp,
             places: Arc::clone(&self.daemon.places),
         };
         dispatcher.start(admitted, request, pipe);

@@ -19,7 +19,7 @@ use super::push::{self, Push};
 use super::receive::Outcome;
 use super::{Admitted, Pipe, Request, Sessions, View};
 use crate::catalogue::{Catalogue, SessionRecord};
-use crate::config::LandlockPolicy;
+use crate::config::{LandlockPolicy, SeccompPolicy};
 use crate::confine::{Metadata, TenantRoot};
 use crate::places::{NoPlace, Places};
 use crate::tenant::NotAdmitted;
@@ -61,6 +61,7 @@ pub struct Dispatcher {
     pub surroundings: Arc<dyn Surroundings>,
     pub metadata: Metadata,
     pub landlock: LandlockPolicy,
+    pub seccomp: SeccompPolicy,
     /// Over all tenants.
     pub places: Arc<Places>,
 }
@@ -75,6 +76,7 @@ impl Sessions for Dispatcher {
             surroundings: Arc::clone(&self.surroundings),
             metadata: self.metadata,
             landlock: self.landlock,
+            seccomp: self.seccomp,
             places: Arc::clone(&self.places),
         };
         let spawned = std::thread::Builder::new()
@@ -122,6 +124,7 @@ struct Session {
     surroundings: Arc<dyn Surroundings>,
     metadata: Metadata,
     landlock: LandlockPolicy,
+    seccomp: SeccompPolicy,
     places: Arc<Places>,
 }
 
@@ -133,7 +136,8 @@ impl Session {
             tenant,
             id = self.id,
             peer = %self.admitted.peer,
-            login = self.admitted.login
+            login = self.admitted.login,
+            fingerprint = self.admitted.fingerprint
         );
         let _entered = span.enter();
         match request {
@@ -307,6 +311,7 @@ impl Session {
             root,
             home: self.admitted.tenant.home().to_owned(),
             landlock: self.landlock,
+            seccomp: self.seccomp,
             limits: self.admitted.tenant.config().limits,
             admitted: self.admitted.clone(),
             options,
@@ -381,7 +386,8 @@ impl Session {
         record.literal = outcome.literal;
         record.matched = outcome.matched;
         record.total_size = outcome.total_size;
-        record.error.clone_from(&outcome.error);
+        // Names of the client's files are in it.
+        record.error = outcome.error.as_deref().map(|e| escape(e.as_bytes()));
         let tenant = &self.admitted.tenant;
         // This session is one of them still.
         let others = tenant.gate.sessions() > 1;
@@ -408,7 +414,7 @@ impl Session {
         let seconds = ended.duration_since(record.started).as_secs_f64();
         tracing::info!(
             exit = outcome.exit,
-            error = outcome.error,
+            error = record.error,
             files = outcome.files,
             transferred = outcome.transferred,
             created = outcome.created,

@@ -16,8 +16,9 @@ use coffre_protocol::{ExitCode, ProtocolError, ProtocolVersion};
 use super::pipe::{Event, Output};
 use super::receive::{Names, Outcome, Receiver};
 use super::{Admitted, Pipe};
-use crate::config::{LandlockPolicy, SessionLimits};
+use crate::config::{LandlockPolicy, SeccompPolicy, SessionLimits};
 use crate::confine::{Metadata, TenantRoot, landlock};
+use crate::fence::seccomp;
 
 /// How long a client may take for its part of the handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(60);
@@ -35,6 +36,7 @@ pub(super) struct Push {
     pub(super) root: TenantRoot,
     pub(super) home: PathBuf,
     pub(super) landlock: LandlockPolicy,
+    pub(super) seccomp: SeccompPolicy,
     pub(super) limits: SessionLimits,
     pub(super) admitted: Admitted,
     pub(super) options: ServerOptions,
@@ -191,6 +193,16 @@ impl Push {
         if let Err(error) =
             landlock::confine_thread(self.landlock, &landlock::receiving(&self.home))
         {
+            tracing::error!(%error, "cannot confine a session");
+            let refusal = ProtocolError {
+                exit: ExitCode::Unsupported,
+                message: "the server cannot confine this session and refuses it; ask its admin"
+                    .to_owned(),
+            };
+            refuse(&self.pipe, self.options, &refusal);
+            return Outcome::failed(ExitCode::Unsupported, error.to_string());
+        }
+        if let Err(error) = seccomp::for_session(self.seccomp) {
             tracing::error!(%error, "cannot confine a session");
             let refusal = ProtocolError {
                 exit: ExitCode::Unsupported,

@@ -103,6 +103,7 @@ pub(crate) fn tenant(name: &str, keys: Vec<KeyRule>) -> Tenant {
 pub(crate) fn config(directory: &Path) -> Config {
     Config {
         path: directory.join("tenants.toml"),
+        read_files: Vec::new(),
         server: ServerConfig {
             storage: directory.join("store"),
             listen: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
@@ -110,6 +111,7 @@ pub(crate) fn config(directory: &Path) -> Config {
             time_zone: jiff::tz::TimeZone::UTC,
             metadata: MetadataPolicy::Xattr,
             landlock: LandlockPolicy::Off,
+            seccomp: coffre::config::SeccompPolicy::Off,
             ciphers: None,
             login_grace: Duration::from_secs(30),
             max_unauthenticated: 100,

@@ -59,6 +59,88 @@ fn landlock_alone_stops_what_leads_outside() {
     assert_eq!(fs::read(&outside).unwrap(), b"secret");
 }
 
+/// Landlock has no say about attributes, so that they are safe rests on descriptors alone: a link
+/// in the way of any of these calls, planted before or in the middle, leads nowhere.
+#[test]
+fn attributes_outside_are_safe_although_landlock_does_not_guard_them() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let store = Store::new(Metadata::detect());
+    let outside = store.home.join("outside");
+    fs::write(&outside, b"secret").unwrap();
+    let mode = |mode| fs::Permissions::from_mode(mode);
+    let live = store.live();
+    let guarded = confined(&store, || {
+        fs::set_permissions(&outside, mode(0o640)).err().is_some()
+            || fs::metadata(&outside).err().is_some()
+    });
+    if let Some(guarded) = guarded {
+        assert!(!guarded, "the kernel guards attributes by now: say so");
+    }
+    fs::set_permissions(&outside, mode(0o644)).unwrap();
+    let before = describe_tree(&store.home.join("outside"));
+
+    let xattrs = set(&[("user.note", "planted")]);
+    let wanted = Attributes {
+        uid: is_root().then_some(7),
+        gid: is_root().then_some(7),
+        mode: Some(0o4777),
+        mtime: Some(time(1, 1)),
+        atime: Some(time(2, 2)),
+        xattrs: Some(&xattrs),
+        ..Attributes::default()
+    };
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let flipper = scope.spawn(|| {
+            let (name, other) = (live.join("name"), live.join("other"));
+            for round in 0_u64.. {
+                if stop.load(Ordering::Relaxed) {
+                    return round;
+                }
+                fs::write(&other, b"a file").unwrap();
+                fs::rename(&other, &name).unwrap();
+                symlink(&outside, &other).unwrap();
+                fs::rename(&other, &name).unwrap();
+            }
+            0
+        });
+        // Without Landlock, too: it is not what holds here.
+        for confine in [false, true] {
+            let attempts = || {
+                let top = store.top();
+                let mut done = 0;
+                for _ in 0..20_000 {
+                    let Ok(Some(seen)) = top.stat(b"name") else {
+                        continue;
+                    };
+                    done += u32::from(top.update(b"name", &seen, &wanted).is_ok());
+                    let _ = top.xattrs(b"name");
+                    let _ = top.acl(b"name", &seen, AclKind::Access);
+                    let _ = top.open_file(b"name").map(|file| {
+                        let content = std::io::read_to_string(file).unwrap();
+                        assert_ne!(content, "secret");
+                    });
+                    if done > 500 {
+                        break;
+                    }
+                }
+                assert!(done > 0, "nothing was ever set");
+            };
+            match confine {
+                false => attempts(),
+                true => {
+                    confined(&store, attempts);
+                }
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(flipper.join().unwrap() > 0);
+    });
+    assert_eq!(before, describe_tree(&store.home.join("outside")));
+}
+
 #[test]
 fn everything_a_session_does_works_under_landlock() {
     for metadata in [Metadata::detect(), Metadata::Xattr] {
