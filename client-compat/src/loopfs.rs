@@ -55,10 +55,15 @@ pub struct LoopFs {
 
 impl LoopFs {
     pub fn make(kind: FileSystem, size_bytes: u64) -> Result<Self> {
+        Self::make_in(kind, size_bytes, &std::env::temp_dir())
+    }
+
+    /// With its file below a directory.
+    pub fn make_in(kind: FileSystem, size_bytes: u64, place: &Path) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("coffre-loopfs-")
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .tempdir()?;
+            .tempdir_in(place)?;
         let image = dir.path().join("image");
         File::create(&image)?.set_len(size_bytes)?;
         let mounted = dir.path().join("mounted");
@@ -67,16 +72,55 @@ impl LoopFs {
         let mut args: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
         args.push(image.as_os_str());
         tool(mkfs, &args)?;
-        tool(
-            "mount",
-            &[
-                "-o".as_ref(),
-                "loop".as_ref(),
-                image.as_os_str(),
-                mounted.as_os_str(),
-            ],
-        )?;
-        Ok(Self { mounted, dir })
+        let made = Self { mounted, dir };
+        made.mount()?;
+        Ok(made)
+    }
+
+    fn image(&self) -> PathBuf {
+        self.dir.path().join("image")
+    }
+
+    fn mount(&self) -> Result<()> {
+        let image = self.image();
+        let args = ["-o".as_ref(), "loop".as_ref(), image.as_os_str()];
+        tool("mount", &[&args[..], &[self.mounted.as_os_str()]].concat())?;
+        Ok(())
+    }
+
+    fn unmount(&self) -> Result<()> {
+        tool("umount", &[self.mounted.as_os_str()])?;
+        Ok(())
+    }
+
+    /// Copies its device as it is at this moment: what is only in memory is not in the copy, as
+    /// after a power cut.
+    pub fn copy_device(&self) -> Result<()> {
+        let (from, to) = (self.image(), self.dir.path().join("copy"));
+        let sparse = "--sparse=always".as_ref();
+        tool("cp", &[sparse, from.as_os_str(), to.as_os_str()])?;
+        Ok(())
+    }
+
+    /// Mounts the last copy in the place of the original. Nobody may be at work in it.
+    pub fn go_on_with_copy(&self) -> Result<()> {
+        self.unmount()?;
+        std::fs::rename(self.dir.path().join("copy"), self.image())?;
+        self.mount()
+    }
+
+    /// Unmounts it and mounts it again, which is how an error in writing is got over.
+    pub fn mount_again(&self) -> Result<()> {
+        self.unmount()?;
+        self.mount()
+    }
+
+    /// Remounts it with these options.
+    pub fn remount(&self, options: &str) -> Result<()> {
+        let options = format!("remount,{options}");
+        let mounted = self.mounted.as_os_str();
+        tool("mount", &["-o".as_ref(), options.as_ref(), mounted])?;
+        Ok(())
     }
 
     /// Where it is mounted.

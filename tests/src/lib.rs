@@ -5,6 +5,7 @@
 //! [`coffre_client_compat::sandbox::coffre_binary`]. Everything needs root, as a real server for
 //! all owners does; without it tests say that they were skipped, and pass.
 
+mod known;
 mod proxy;
 
 use std::fs;
@@ -17,6 +18,7 @@ use coffre_client_compat::sandbox::{Coffre, Keys, Lines, coffre_binary, is_root}
 use coffre_client_compat::tree::Builder;
 use tempfile::TempDir;
 
+pub use known::{Known, snapshots};
 pub use proxy::Proxy;
 
 /// A running coffre and a client with a source tree.
@@ -95,6 +97,13 @@ impl Bed {
     /// What clients see as `/`.
     pub fn live(&self) -> PathBuf {
         self.coffre.home().join("live")
+    }
+
+    /// The same in a snapshot.
+    pub fn destination_in(&self, snapshot: &Path) -> PathBuf {
+        let live = self.coffre.home().join("live");
+        let destination = self.destination();
+        snapshot.join(destination.strip_prefix(live).unwrap_or(&destination))
     }
 
     /// What sessions leave behind when they break off: must be nothing.

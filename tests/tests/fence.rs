@@ -120,7 +120,16 @@ fn behind_the_fence_everything_is_pushed_as_before() {
     for _ in 0..2 {
         bed.push_well(PUSH).unwrap();
         let differ = bed.differences(&source.path(""), &bed.destination());
-        assert_eq!(differ.unwrap(), "");
+        let attributes = |path: std::path::PathBuf| {
+            let words = ["-d", "-m", "-", "-e", "hex"];
+            let got = std::process::Command::new("getfattr")
+                .args(words)
+                .arg(path)
+                .output();
+            String::from_utf8(got.unwrap().stdout).unwrap()
+        };
+        let both = [source.path("plain"), bed.destination().join("plain")].map(attributes);
+        assert_eq!(differ.unwrap(), "", "{both:?}");
         bed.coffre.snapshot().unwrap();
         source.mode("set-id", 0o4755).unwrap();
         source.owner("plain", 7, 7).unwrap();
@@ -135,7 +144,7 @@ fn a_reload_reads_what_lies_where_it_lay_at_the_start() {
     let Some(bed) = Bed::configured(&Lines::default()).unwrap() else {
         return;
     };
-    let config = bed.coffre.config_file();
+    let config = bed.coffre.config();
     let written = fs::read_to_string(&config).unwrap();
     let replace = |text: &str| {
         let new = config.with_extension("new");

@@ -7,43 +7,16 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use coffre_client_compat::tree::{Described, Kind, describe, noise};
-use coffre_tests::{Bed, number_from_env, said};
+use coffre_client_compat::tree::{Described, describe, noise};
+use coffre_tests::{Bed, Known, number_from_env, said, snapshots};
 use rustix::process::{Pid, Signal, kill_process};
 
 const PUSH: &str = "-aH --delete src/ server:/mnt/compat/dst/";
 const FILES: u64 = 60;
-
-/// Every content that a name has had at the client.
-#[derive(Default)]
-struct Known(HashMap<PathBuf, Vec<Kind>>);
-
-impl Known {
-    fn note(&mut self, tree: &Described) {
-        for (name, entry) in &tree.entries {
-            self.0
-                .entry(name.clone())
-                .or_default()
-                .push(entry.kind.clone());
-        }
-    }
-
-    /// Every file is one that was there once, as a whole.
-    fn check(&self, tree: &Described, what: &str) {
-        for (name, entry) in &tree.entries {
-            let known = self
-                .0
-                .get(name)
-                .is_some_and(|kinds| kinds.contains(&entry.kind));
-            assert!(known, "{what}: {} is torn", name.display());
-        }
-    }
-}
 
 fn mutate(bed: &Bed, round: u64) {
     let source = bed.source().unwrap();
@@ -61,19 +34,6 @@ fn mutate(bed: &Bed, round: u64) {
             }
         }
     }
-}
-
-fn snapshots(home: &Path) -> Vec<PathBuf> {
-    let names = fs::read_dir(home.join("snapshots")).unwrap();
-    let mut names: Vec<PathBuf> = names.map(|entry| entry.unwrap().path()).collect();
-    names.sort();
-    names
-}
-
-/// What stands at the destination in a snapshot.
-fn pushed(snapshot: &Path, bed: &Bed) -> PathBuf {
-    let below = bed.destination();
-    snapshot.join(below.strip_prefix(bed.coffre.home().join("live")).unwrap())
 }
 
 #[test]
@@ -128,7 +88,7 @@ fn a_kill_at_any_moment_tears_and_loses_nothing() {
                 "{here}: exit 0, and not what was pushed"
             );
         }
-        let there = snapshots(&bed.coffre.home());
+        let there = snapshots(&bed.coffre.home()).unwrap();
         for path in &there {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             assert!(!name.starts_with('.'), "{here}: {name} was not swept");
@@ -149,7 +109,7 @@ fn a_kill_at_any_moment_tears_and_loses_nothing() {
                 assert!(tree == *before, "{here}: {} has changed", path.display());
                 continue;
             }
-            let content = describe(&pushed(&path, &bed), None).unwrap();
+            let content = describe(&bed.destination_in(&path), None).unwrap();
             known.check(&content, &format!("{here}: {}", path.display()));
             if !path.to_string_lossy().ends_with(".incomplete") {
                 // A complete one is what some push brought as a whole; the last one that ended.

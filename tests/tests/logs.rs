@@ -82,6 +82,10 @@ fn refusals_are_logged_with_tenant_address_key_and_reason() {
     }
     let outcome = bed.push("-a src/ server:/mnt/compat/dst/").unwrap();
     assert_eq!(outcome.exit, 11, "{}", said(&outcome));
+    // The client hears of it before the session has ended.
+    while lines_with(&bed, "push ended").is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
     let ended = lines_with(&bed, "Disk quota exceeded");
     assert_eq!(ended.len(), 1, "{ended:?}");
     is_complete(&ended[0]);

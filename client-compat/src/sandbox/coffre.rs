@@ -65,10 +65,16 @@ impl Coffre {
         })
     }
 
-    /// Kills it, if it still runs, and starts it again with the same files.
-    pub fn restart(&mut self) -> Result<()> {
+    /// Ends it at once, if it still runs.
+    pub fn kill(&mut self) -> Result<()> {
         let _ = self.daemon.child.kill();
         self.daemon.child.wait()?;
+        Ok(())
+    }
+
+    /// Kills it, if it still runs, and starts it again with the same files.
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill()?;
         let config = self.dir.join("tenants.toml");
         self.daemon = serve(&self.binary, &config, &self.log, self.port.number)?;
         Ok(())
@@ -81,10 +87,6 @@ impl Coffre {
     /// What [`super::BASE`] is in the tenant's live tree.
     pub fn base(&self) -> &Path {
         &self.base
-    }
-
-    pub fn config_file(&self) -> PathBuf {
-        self.dir.join("tenants.toml")
     }
 
     pub fn log_file(&self) -> &Path {

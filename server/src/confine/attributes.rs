@@ -214,7 +214,11 @@ impl<'a> Plan<'a> {
             keeping,
             owner: (uid.is_some() || gid.is_some()).then_some((uid, gid)),
             xattrs: match wanted.xattrs {
-                Some(set) => keeping.view.plan(inode, set)?,
+                Some(set) => {
+                    let owner_changes =
+                        (uid.is_some() || gid.is_some()) && keeping.metadata == Metadata::Native;
+                    keeping.view.plan(inode, set, owner_changes)?
+                }
                 None => Vec::new(),
             },
             times: None,

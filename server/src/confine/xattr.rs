@@ -125,6 +125,7 @@ impl XattrView {
         self,
         source: &impl XattrSource,
         wanted: &'w XattrSet,
+        owner_changes: bool,
     ) -> io::Result<Vec<XattrStep<'w>>> {
         let mut steps = Vec::new();
         for kept in source.xattr_names()? {
@@ -141,6 +142,8 @@ impl XattrView {
         for (shown, value) in wanted {
             let kept = self.kept(shown);
             let is = match &kept {
+                // The kernel takes it away with the old owner.
+                Ok(kept) if owner_changes && kept == CAPABILITY => None,
                 Ok(kept) => source.xattr(kept)?,
                 Err(_) => None,
             };
@@ -155,6 +158,9 @@ impl XattrView {
         Ok(steps)
     }
 }
+
+/// What a program may do that its user may not (`capabilities(7)`).
+const CAPABILITY: &[u8] = b"security.capability";
 
 /// One attribute to set, or to remove.
 pub(super) struct XattrStep<'w> {

@@ -1,0 +1,192 @@
+//! What the store stands on fails: a file system that turns read-only, errors in writing, no power.
+//!
+//! `COFFRE_ROUNDS` makes the power cuts more; see `history`.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use coffre_client_compat::loopfs::{FileSystem, LoopFs};
+use coffre_client_compat::sandbox::Lines;
+use coffre_client_compat::tree::{describe, noise};
+use coffre_tests::{Bed, Known, may_run, number_from_env, said, snapshots};
+use rustix::process::{Pid, Signal, kill_process};
+
+const PUSH: &str = "-aH --delete src/ server:/mnt/compat/dst/";
+
+fn files(bed: &Bed, count: u64, seed: u64, len: usize) {
+    let source = bed.source().unwrap();
+    for number in 0..count {
+        let name = format!("d{}/f{number}", number % 5);
+        source
+            .file(&name, &noise(seed * 10_000 + number, len))
+            .unwrap();
+        let time = 1_400_000_000 + i64::try_from(seed).unwrap();
+        source.time(&name, time, 5).unwrap();
+    }
+}
+
+/// To the last byte: without a floor under the free space.
+fn bed_on(disk: &LoopFs) -> Bed {
+    let lines = Lines {
+        server: "min_free = \"0B\"\n".to_owned(),
+        ..Lines::default()
+    };
+    let bed = Bed::configured_with_store(&disk.path().join("store"), &lines).unwrap();
+    fs::create_dir_all(bed.destination()).unwrap();
+    bed
+}
+
+fn is_pushed(bed: &Bed) {
+    bed.push_well(PUSH).unwrap();
+    let differ = bed.differences(&bed.source().unwrap().path(""), &bed.destination());
+    assert_eq!(differ.unwrap(), "");
+}
+
+#[test]
+fn a_file_system_that_turns_read_only_is_told_and_got_over() {
+    if !may_run() {
+        return;
+    }
+    let disk = LoopFs::make(FileSystem::Ext4, 64 << 20).unwrap();
+    let mut bed = bed_on(&disk);
+    files(&bed, 20, 1, 10_000);
+    is_pushed(&bed);
+    let snapshot = bed.coffre.snapshot().unwrap();
+    let history = describe(&snapshot, None).unwrap();
+
+    // As ext4 does by itself when it finds an error; a polite remount is refused while files are
+    // open for writing.
+    disk.remount("abort").unwrap();
+    files(&bed, 20, 2, 10_000);
+    let outcome = bed.push(PUSH).unwrap();
+    assert_ne!(outcome.exit, 0, "{}", said(&outcome));
+    assert!(!outcome.timed_out);
+    assert!(bed.coffre.snapshot().is_err());
+
+    bed.coffre.kill().unwrap();
+    disk.mount_again().unwrap();
+    bed.coffre.restart().unwrap();
+    is_pushed(&bed);
+    assert_eq!(describe(&snapshot, None).unwrap(), history);
+}
+
+/// The device is a sparse file on a small file system of its own; when that is full, what is
+/// written to a part that has no room yet fails.
+#[test]
+fn an_error_in_writing_is_told_and_loses_no_history() {
+    if !may_run() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let mount = |args: &[&str]| {
+        let status = std::process::Command::new(args[0])
+            .args(&args[1..])
+            .status();
+        assert!(status.unwrap().success(), "{args:?}");
+    };
+    let at = place.path().display().to_string();
+    mount(&["mount", "-t", "tmpfs", "-o", "size=64m", "none", &at]);
+    let disk = LoopFs::make_in(FileSystem::Ext4, 128 << 20, place.path()).unwrap();
+    let mut bed = bed_on(&disk);
+    files(&bed, 20, 1, 100_000);
+    is_pushed(&bed);
+    let snapshot = bed.coffre.snapshot().unwrap();
+    let history = describe(&snapshot, None).unwrap();
+
+    let filler = place.path().join("filler");
+    let full = std::io::copy(
+        &mut std::io::repeat(7),
+        &mut fs::File::create(&filler).unwrap(),
+    );
+    assert!(full.is_err());
+    files(&bed, 60, 2, 500_000);
+    let outcome = bed.push(PUSH).unwrap();
+    assert_ne!(outcome.exit, 0, "told success: {}", said(&outcome));
+    assert!(!outcome.timed_out);
+
+    // Somebody mends the disk: room, and a look by the file system.
+    fs::remove_file(filler).unwrap();
+    bed.coffre.kill().unwrap();
+    disk.mount_again().unwrap();
+    bed.coffre.restart().unwrap();
+    assert_eq!(describe(&snapshot, None).unwrap(), history);
+    is_pushed(&bed);
+    drop(bed);
+    drop(disk);
+    mount(&["umount", "-l", &at]);
+}
+
+fn power_cuts(kind: FileSystem, size: u64) {
+    if !may_run() {
+        return;
+    }
+    let disk = LoopFs::make(kind, size).unwrap();
+    let mut bed = bed_on(&disk);
+    let mut known = Known::default();
+    known.note(&describe(&bed.destination(), None).unwrap());
+    let rounds = number_from_env("COFFRE_ROUNDS", 2);
+    let mut lost = 0;
+    for round in 0..rounds {
+        files(&bed, 40, 2 * round, 60_000);
+        known.note(&describe(&bed.source().unwrap().path(""), None).unwrap());
+        is_pushed(&bed);
+        // The clients of this one and of its snapshot have been told success.
+        let pushed = describe(&bed.destination(), None).unwrap();
+        let snapshot = bed.coffre.snapshot().unwrap();
+        let history = describe(&snapshot, None).unwrap();
+
+        files(&bed, 40, 2 * round + 1, 60_000);
+        known.note(&describe(&bed.source().unwrap().path(""), None).unwrap());
+        let client = bed.rsync("client", bed.coffre.port(), PUSH).unwrap();
+        let pid = Pid::from_raw(i32::try_from(bed.coffre.pid()).unwrap()).unwrap();
+        let outcome = std::thread::scope(|scope| {
+            let coffre = &bed.coffre;
+            let work = scope.spawn(move || {
+                let outcome = client.run().unwrap();
+                let _ = coffre.snapshot();
+                outcome
+            });
+            std::thread::sleep(Duration::from_millis(30 + (round * 137) % 500));
+            kill_process(pid, Signal::STOP).unwrap();
+            disk.copy_device().unwrap();
+            kill_process(pid, Signal::KILL).unwrap();
+            work.join().unwrap()
+        });
+        bed.coffre.kill().unwrap();
+        disk.go_on_with_copy().unwrap();
+        bed.coffre.restart().unwrap();
+
+        let here = format!("round {round}, client exit {}", outcome.exit);
+        assert_eq!(bed.left_in_staging(), Vec::<PathBuf>::new(), "{here}");
+        let live = describe(&bed.destination(), None).unwrap();
+        known.check(&live, &here);
+        lost += u64::from(live == pushed);
+        assert_eq!(describe(&snapshot, None).unwrap(), history, "{here}");
+        for path in snapshots(&bed.coffre.home()).unwrap() {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            assert!(!name.starts_with('.'), "{here}: {name} was not swept");
+            let tree = describe(&bed.destination_in(&path), None).unwrap();
+            known.check(&tree, &format!("{here}: {name}"));
+        }
+        is_pushed(&bed);
+    }
+    println!("{rounds} power cuts; {lost} of them before anything of the push was on disk");
+}
+
+#[test]
+fn a_power_cut_on_ext4_loses_only_what_nobody_was_told_is_safe() {
+    power_cuts(FileSystem::Ext4, 128 << 20);
+}
+
+#[test]
+fn a_power_cut_on_xfs_loses_only_what_nobody_was_told_is_safe() {
+    power_cuts(FileSystem::Xfs, 320 << 20);
+}
+
+#[test]
+fn a_power_cut_on_btrfs_loses_only_what_nobody_was_told_is_safe() {
+    power_cuts(FileSystem::Btrfs, 256 << 20);
+}
