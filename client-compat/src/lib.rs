@@ -22,6 +22,7 @@ pub mod bench;
 pub mod clients;
 pub mod differ;
 pub mod gaps;
+pub mod guard;
 pub mod install;
 pub mod loopfs;
 pub mod normalise;

@@ -15,6 +15,7 @@ use coffre_client_compat::bench::{self, BenchOptions};
 use coffre_client_compat::clients::Clients;
 use coffre_client_compat::differ::{self, Lab, Report};
 use coffre_client_compat::gaps::{self, Gap, Verdict};
+use coffre_client_compat::guard::{self, GuardOptions};
 use coffre_client_compat::install;
 use coffre_client_compat::loopfs::{FileSystem, LoopFs};
 use coffre_client_compat::sandbox::{self, ServerKind};
@@ -51,6 +52,8 @@ enum Action {
     SelfCheck,
     /// Compare the speed of coffre with that of stock sshd + rsync
     Bench(BenchOptions),
+    /// Count the server's system calls for three small pushes, and compare with the record
+    Calls(GuardOptions),
 }
 
 #[derive(Args)]
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         }),
         Action::SelfCheck => check_self(),
         Action::Bench(options) => bench::bench(&options).map(|()| true),
+        Action::Calls(options) => guard::guard(&options),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::measure::{Group, Watch, cpu_secs_of_children, private_memory};
+use super::measure::{Group, Memory, Watch, cpu_secs_of_children, memory_of};
 use super::source::{Tree, fill, name_of};
 use super::workload::{Kind, Size};
 use super::{Machine, Pair, Sample, in_turns};
@@ -108,6 +108,7 @@ impl Stand {
             sync_secs: synced.elapsed().as_secs_f64(),
             server_cpu_secs: Some(used.cpu_secs),
             peak_memory_bytes: None,
+            peak_own_bytes: None,
             written_bytes: None,
         })
     }
@@ -125,6 +126,7 @@ impl Stand {
             sync_secs: synced.elapsed().as_secs_f64(),
             server_cpu_secs: Some(cpu_secs_of_children() - before),
             peak_memory_bytes: None,
+            peak_own_bytes: None,
             written_bytes: None,
         })
     }
@@ -274,16 +276,13 @@ fn started(place: &Path, commands: Vec<Command>, ports: &[Port]) -> Result<Sampl
     let wall_secs = start.elapsed().as_secs_f64();
     std::thread::sleep(Duration::from_secs(2));
     // All of them share their code; what is left is their own.
-    let memory = servers
-        .0
-        .iter()
-        .map(|child| private_memory(child.id()))
-        .sum();
+    let memory: Memory = servers.0.iter().map(|child| memory_of(child.id())).sum();
     Ok(Sample {
         wall_secs,
         sync_secs: 0.0,
         server_cpu_secs: None,
-        peak_memory_bytes: Some(memory),
+        peak_memory_bytes: Some(memory.private_bytes),
+        peak_own_bytes: Some(memory.own_bytes),
         written_bytes: None,
     })
 }

@@ -22,7 +22,33 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Used {
     pub(super) cpu_secs: f64,
-    pub(super) peak_memory_bytes: u64,
+    pub(super) peak: Memory,
+}
+
+/// Memory that no other process has a part in, of a process and all below it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Memory {
+    pub(super) private_bytes: u64,
+    /// Without what the kernel can read from the program's file again.
+    pub(super) own_bytes: u64,
+}
+
+impl std::iter::Sum for Memory {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            private_bytes: sum.private_bytes + one.private_bytes,
+            own_bytes: sum.own_bytes + one.own_bytes,
+        })
+    }
+}
+
+impl Memory {
+    fn largest(self, other: Self) -> Self {
+        Self {
+            private_bytes: self.private_bytes.max(other.private_bytes),
+            own_bytes: self.own_bytes.max(other.own_bytes),
+        }
+    }
 }
 
 /// Watches from [`Watch::start`] to [`Watch::finish`]. Memory is measured in the same way for every
@@ -32,7 +58,7 @@ pub(super) struct Watch<'a> {
     group: Option<&'a Group>,
     cpu_before: f64,
     over: Arc<AtomicBool>,
-    sampling: JoinHandle<u64>,
+    sampling: JoinHandle<Memory>,
 }
 
 impl<'a> Watch<'a> {
@@ -41,9 +67,9 @@ impl<'a> Watch<'a> {
         let over = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&over);
         let sampling = thread::spawn(move || {
-            let mut peak = 0;
+            let mut peak = Memory::default();
             while !told.load(Ordering::Relaxed) {
-                peak = peak.max(private_memory(pid));
+                peak = peak.largest(memory_of(pid));
                 thread::sleep(SAMPLE_EVERY);
             }
             peak
@@ -59,17 +85,14 @@ impl<'a> Watch<'a> {
 
     pub(super) fn finish(self) -> Result<Used> {
         self.over.store(true, Ordering::Relaxed);
-        let peak_memory_bytes = self
+        let peak = self
             .sampling
             .join()
             .map_err(|_| anyhow!("the sampler panicked"))?;
         // The client ends before the server's last process does.
         thread::sleep(Duration::from_millis(200));
         let cpu_secs = cpu_secs(self.pid, self.group)? - self.cpu_before;
-        Ok(Used {
-            cpu_secs,
-            peak_memory_bytes,
-        })
+        Ok(Used { cpu_secs, peak })
     }
 }
 
@@ -85,9 +108,8 @@ pub(super) fn cpu_secs_of_children() -> f64 {
     ticks / rustix::param::clock_ticks_per_second() as f64
 }
 
-/// Memory of a process and all below it that they share with nobody.
-pub(super) fn private_memory(pid: u32) -> u64 {
-    descendants(pid).into_iter().map(private_bytes).sum()
+pub(super) fn memory_of(pid: u32) -> Memory {
+    descendants(pid).into_iter().map(private_memory).sum()
 }
 
 fn cpu_secs(pid: u32, group: Option<&Group>) -> Result<f64> {
@@ -188,18 +210,19 @@ fn cpu_secs_with_children(pid: u32) -> f64 {
     ticks / rustix::param::clock_ticks_per_second() as f64
 }
 
-/// Memory that no other process shares.
-fn private_bytes(pid: u32) -> u64 {
+fn private_memory(pid: u32) -> Memory {
     let file = format!("/proc/{pid}/smaps_rollup");
-    ["Private_Clean:", "Private_Dirty:"]
-        .into_iter()
-        .filter_map(|field| kib_of(&file, field))
-        .sum()
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let of = |field| kib_of(&text, field).unwrap_or(0);
+    let dirty = of("Private_Dirty:");
+    Memory {
+        private_bytes: of("Private_Clean:") + dirty,
+        own_bytes: dirty,
+    }
 }
 
 /// The value of a line such as `VmHWM:   1234 kB`, in bytes.
-fn kib_of(file: &str, field: &str) -> Option<u64> {
-    let text = fs::read_to_string(file).ok()?;
+fn kib_of(text: &str, field: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kib * 1024)
@@ -238,6 +261,7 @@ mod tests {
 
     #[test]
     fn this_process_has_private_memory() {
-        assert!(private_bytes(std::process::id()) > 100_000);
+        let memory = private_memory(std::process::id());
+        assert!(memory.own_bytes > 100_000 && memory.private_bytes >= memory.own_bytes);
     }
 }

@@ -80,6 +80,9 @@ pub(crate) struct Sample {
     pub(crate) server_cpu_secs: Option<f64>,
     /// Largest sampled sum of private memory of all processes of the server.
     pub(crate) peak_memory_bytes: Option<u64>,
+    /// The same without pages that the kernel can read from the programs' files again.
+    #[serde(default)]
+    pub(crate) peak_own_bytes: Option<u64>,
     /// To the disk, with the sync.
     pub(crate) written_bytes: Option<u64>,
 }
@@ -93,6 +96,7 @@ impl Sample {
             sync_secs: self.sync_secs + next.sync_secs,
             server_cpu_secs: sum(self.server_cpu_secs, next.server_cpu_secs),
             peak_memory_bytes: self.peak_memory_bytes.max(next.peak_memory_bytes),
+            peak_own_bytes: self.peak_own_bytes.max(next.peak_own_bytes),
             written_bytes: None,
         })
     }

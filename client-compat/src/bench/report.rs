@@ -58,7 +58,7 @@ struct Figure {
     goal: fn(&Goals) -> Option<f64>,
 }
 
-const FIGURES: [Figure; 5] = [
+const FIGURES: [Figure; 6] = [
     Figure {
         name: "time until the client's end",
         show: secs,
@@ -83,6 +83,12 @@ const FIGURES: [Figure; 5] = [
         show: mebibytes,
         of: |sample| sample.peak_memory_bytes.map(|bytes| bytes as f64),
         goal: |goals| goals.memory,
+    },
+    Figure {
+        name: "… without pages of its program's file",
+        show: mebibytes,
+        of: |sample| sample.peak_own_bytes.map(|bytes| bytes as f64),
+        goal: |_| None,
     },
     Figure {
         name: "written to the disk",
@@ -247,7 +253,8 @@ fn page(measured: &[Measured], clients: &Clients) -> Result<String> {
          - Memory is the largest sum of what the server's processes share with no other process \
          (`Private_Clean` and `Private_Dirty` in `smaps_rollup`), sampled ten times a second, for \
          both in the same way. Pages of a program's file count when one process runs it, so \
-         coffre's code counts in full, and most of sshd's and rsync's does not.\n\
+         coffre's code counts in full, and most of sshd's and rsync's does not. The row below it \
+         leaves such pages out (`Private_Dirty` alone).\n\
          - With N connections at once, stock needs its figure N times; coffre is one process.\n\
          \n\
          ## On what\n",
@@ -282,6 +289,7 @@ mod tests {
             sync_secs: 0.0,
             server_cpu_secs: Some(secs),
             peak_memory_bytes: None,
+            peak_own_bytes: None,
             written_bytes: None,
         });
         Pair { stock, coffre }

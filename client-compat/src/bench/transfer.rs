@@ -208,7 +208,8 @@ impl Running {
             wall_secs: wall.as_secs_f64(),
             sync_secs,
             server_cpu_secs: Some(used.cpu_secs),
-            peak_memory_bytes: Some(used.peak_memory_bytes),
+            peak_memory_bytes: Some(used.peak.private_bytes),
+            peak_own_bytes: Some(used.peak.own_bytes),
             written_bytes: Some(self.fs.written_bytes()?.saturating_sub(written_before)),
         })
     }
@@ -327,6 +328,7 @@ impl Running {
                 _ => cpu_secs_of_children() - before,
             }),
             peak_memory_bytes: None,
+            peak_own_bytes: None,
             written_bytes: None,
         }))
     }

@@ -208,6 +208,38 @@ impl XattrSource for Inode<'_> {
     }
 }
 
+/// An inode whose names were listed a moment ago, and whom nobody else can reach: for a new one,
+/// which mostly has none, no further call is needed to know that it lacks this and that.
+pub(super) struct Listed<'a, 'fd> {
+    inode: &'a Inode<'fd>,
+    names: Vec<Vec<u8>>,
+}
+
+impl<'a, 'fd> Listed<'a, 'fd> {
+    pub(super) fn new(inode: &'a Inode<'fd>) -> io::Result<Self> {
+        Ok(Self {
+            inode,
+            names: inode.xattr_names()?,
+        })
+    }
+}
+
+impl XattrSource for Listed<'_, '_> {
+    fn list_into(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+        match self.names.is_empty() {
+            true => Ok(0),
+            false => self.inode.list_into(buffer),
+        }
+    }
+
+    fn value_into(&self, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize> {
+        match self.names.iter().any(|listed| listed == name) {
+            true => self.inode.value_into(name, buffer),
+            false => Err(rustix::io::Errno::NODATA),
+        }
+    }
+}
+
 /// An entry by its name in an open directory: for reading in one system call.
 pub(super) struct Named {
     path: Vec<u8>,

@@ -6,7 +6,7 @@
 //! it is gone.
 //!
 //! System calls of a new 4 KiB file that needs neither chown nor chmod: `openat`, `fstat`,
-//! `write`, `utimensat`, `linkat`, `close`.
+//! `pwrite`, `flistxattr`, `utimensat`, `linkat`, `close`.
 
 use std::fs::File;
 use std::io;
@@ -23,7 +23,7 @@ use super::attributes::{AttributeError, Attributes, Plan, is_errno};
 use super::create::Replace;
 use super::dir::Dir;
 use super::fake_super::inode_mode;
-use super::inode::{Inode, XattrSource};
+use super::inode::{Inode, Listed, XattrSource};
 use super::metadata::Metadata;
 use super::root::{Shared, Side, lacks, note_lack};
 use super::stat::{FileTime, Kind, Stat};
@@ -167,7 +167,8 @@ impl Staged {
             self.is = inode.stat()?;
             self.shared.keeping.complete(&mut self.is, &inode)?;
         }
-        let plan = Plan::new(self.shared.keeping, &inode, &self.is, wanted)?;
+        let listed = Listed::new(&inode)?;
+        let plan = Plan::new(self.shared.keeping, &listed, &self.is, wanted)?;
         self.applied = true;
         Ok(plan.carry_out(&inode))
     }

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-/// Bytes of input queued before the client is made to wait.
-pub const INPUT_LIMIT: usize = 8 << 20;
+/// Bytes of input queued before the client is made to wait. Where the disk is the slower one, this
+/// much is always resident; more would not make it faster.
+pub const INPUT_LIMIT: usize = 2 << 20;
 
 /// What a session sends.
 #[derive(Debug, Clone, PartialEq, Eq)]

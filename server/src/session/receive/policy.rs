@@ -193,9 +193,9 @@ impl Policy {
         i64::from(self.modify_window.max(0))
     }
 
-    /// The mode an unnamed file is made with: that of the entry as far as nobody else could read
-    /// it meanwhile, which an unnamed file lets nobody do.
+    /// The mode a file is made with before it has its name: the permission bits of the entry, so
+    /// that mostly none need be set again. Nobody can reach it before it has all its attributes.
     pub(super) fn staging_mode(&self, entry: &EntryRef<'_>) -> u32 {
-        (entry.mode() & 0o700) | 0o600
+        (entry.mode() & 0o777) | 0o600
     }
 }
