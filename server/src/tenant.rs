@@ -1,6 +1,7 @@
 //! What lives as long as a tenant is served: its current configuration, its place in the store,
 //! and the gate between sessions and snapshots.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::account::Account;
 use crate::bandwidth::Bandwidth;
 use crate::config::Tenant;
+use crate::snapshot::SnapshotName;
 
 /// One served tenant. A reload replaces the configuration inside.
 #[derive(Debug)]
@@ -20,6 +22,28 @@ pub struct TenantHandle {
     pub bandwidth: Arc<Bandwidth>,
     /// What it has in the store.
     pub account: Arc<Account>,
+    readings: Mutex<Readings>,
+}
+
+/// Which snapshots restores read, and which are on their way out.
+#[derive(Debug, Default)]
+struct Readings {
+    reading: BTreeMap<SnapshotName, usize>,
+    going: BTreeSet<SnapshotName>,
+}
+
+/// Held while a restore reads a snapshot: until then it stays.
+#[derive(Debug)]
+pub struct Reading {
+    tenant: Arc<TenantHandle>,
+    name: SnapshotName,
+}
+
+/// Held while a snapshot is removed or made into another: no restore begins to read it.
+#[derive(Debug)]
+pub struct Going {
+    tenant: Arc<TenantHandle>,
+    name: SnapshotName,
 }
 
 impl TenantHandle {
@@ -33,7 +57,38 @@ impl TenantHandle {
             gate: Gate::default(),
             bandwidth,
             account: Arc::default(),
+            readings: Mutex::default(),
         }
+    }
+
+    fn readings(&self) -> MutexGuard<'_, Readings> {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A restore begins to read a snapshot. `None`: that is being removed.
+    pub fn read_snapshot(self: &Arc<Self>, name: SnapshotName) -> Option<Reading> {
+        let mut readings = self.readings();
+        if readings.going.contains(&name) {
+            return None;
+        }
+        *readings.reading.entry(name).or_default() += 1;
+        Some(Reading {
+            tenant: Arc::clone(self),
+            name,
+        })
+    }
+
+    /// A snapshot is about to go. `None`: a restore reads it.
+    pub fn let_snapshot_go(self: &Arc<Self>, name: SnapshotName) -> Option<Going> {
+        let mut readings = self.readings();
+        if readings.reading.contains_key(&name) {
+            return None;
+        }
+        readings.going.insert(name);
+        Some(Going {
+            tenant: Arc::clone(self),
+            name,
+        })
     }
 
     pub fn name(&self) -> &str {
@@ -80,6 +135,8 @@ pub struct Gate {
 struct GateState {
     sessions: Vec<Running>,
     next_id: u64,
+    /// Sessions that only read: they do not disturb a snapshot, nor it them.
+    readers: usize,
     snapshot_waits: usize,
     snapshot_runs: bool,
 }
@@ -119,6 +176,12 @@ const LEAVE: Duration = Duration::from_secs(20);
 pub struct SessionPass {
     tenant: Arc<TenantHandle>,
     id: u64,
+}
+
+/// Held while a session reads.
+#[derive(Debug)]
+pub struct ReaderPass {
+    tenant: Arc<TenantHandle>,
 }
 
 /// Held while a snapshot is taken.
@@ -217,8 +280,9 @@ impl TenantHandle {
         let deadline = Instant::now() + patience;
         let mut state = self.gate.lock();
         loop {
-            if state.sessions.len() >= max_sessions {
-                return Err(NotAdmitted::TooMany(state.sessions.len()));
+            let running = state.sessions.len() + state.readers;
+            if running >= max_sessions {
+                return Err(NotAdmitted::TooMany(running));
             }
             if !state.snapshot_runs && state.snapshot_waits == 0 {
                 let id = state.next_id;
@@ -244,6 +308,20 @@ impl TenantHandle {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+    }
+
+    /// Lets a session in that only reads. It waits for nothing: a snapshot that is taken leaves
+    /// live as it is.
+    pub fn enter_reader(self: &Arc<Self>, max_sessions: usize) -> Result<ReaderPass, NotAdmitted> {
+        let mut state = self.gate.lock();
+        let running = state.sessions.len() + state.readers;
+        if running >= max_sessions {
+            return Err(NotAdmitted::TooMany(running));
+        }
+        state.readers += 1;
+        Ok(ReaderPass {
+            tenant: Arc::clone(self),
+        })
     }
 
     /// Waits until no session runs, up to `patience`. `None`: sessions still run, or another
@@ -282,6 +360,30 @@ impl Drop for SessionPass {
         state.sessions.retain(|running| running.id != self.id);
         drop(state);
         self.tenant.gate.changed.notify_all();
+    }
+}
+
+impl Drop for ReaderPass {
+    fn drop(&mut self) {
+        self.tenant.gate.lock().readers -= 1;
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut readings = self.tenant.readings();
+        if let Some(count) = readings.reading.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                readings.reading.remove(&self.name);
+            }
+        }
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        self.tenant.readings().going.remove(&self.name);
     }
 }
 

@@ -47,6 +47,8 @@ pub struct BlockSearch {
     expected: u32,
     /// Work that may still be done in vain, see [`Self::EFFORT_PER_BYTE`].
     effort: u64,
+    hits: u64,
+    false_alarms: u64,
 }
 
 /// Blocks of equal rolling sum that are compared at one place; stock senders do the same.
@@ -76,7 +78,14 @@ impl BlockSearch {
             found: None,
             expected: 0,
             effort,
+            hits: 0,
+            false_alarms: 0,
         }
+    }
+
+    /// Places whose rolling sum was one of the basis, and those of them that were no block of it.
+    pub fn hits(&self) -> (u64, u64) {
+        (self.hits, self.false_alarms)
     }
 
     /// The most bytes that an answer can need.
@@ -203,8 +212,13 @@ impl BlockSearch {
                     .get_or_insert_with(|| self.summer.sum(block))
                     .starts_with(self.sums.strong(index))
             {
+                self.hits += 1;
                 return Some(index);
             }
+        }
+        if strong.is_some() {
+            self.hits += 1;
+            self.false_alarms += 1;
         }
         let summed = strong.map_or(0, |_| block.len() as u64);
         self.effort = self.effort.saturating_sub(compared + summed);

@@ -89,7 +89,7 @@ impl Acl {
         })
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         size_of::<Acl>() + self.named.capacity() * size_of::<NamedEntry>()
     }
 }

@@ -228,6 +228,15 @@ impl ListBuilder {
     /// Adds the next entry in order of transmission.
     /// Errors: a name or a mode that may not be sent, a limit that is exceeded.
     pub fn push(&mut self, fields: &EntryFields<'_>) -> Result<(), ProtocolError> {
+        self.push_with(fields, None)
+    }
+
+    /// The same with the number of the entry's xattr set ([`super::FlistEncoder::entry`]).
+    pub fn push_with(
+        &mut self,
+        fields: &EntryFields<'_>,
+        xattrs: Option<u32>,
+    ) -> Result<(), ProtocolError> {
         entry::check_mode(fields.mode, self.delete_missing_args)?;
         if fields.name.len() > self.limits.name
             || fields.link_target.len() > self.limits.link_target
@@ -238,8 +247,28 @@ impl ListBuilder {
             )));
         }
         let shape = clean(fields.name, self.relative, &mut self.path)?;
-        self.store.push(shape.name(&self.path), fields)?;
+        let position = self.store.push(shape.name(&self.path), fields)?;
+        if let Some(xattrs) = xattrs {
+            self.store.set_xattrs(position, xattrs);
+        }
         Ok(())
+    }
+
+    /// Whether an entry with these values may be sent; what [`Self::push`] fails with.
+    pub fn accepts(&mut self, name: &[u8], link_target: &[u8]) -> Result<(), ProtocolError> {
+        if name.len() > self.limits.name || link_target.len() > self.limits.link_target {
+            return Err(ProtocolError::violation("the path is too long to be sent"));
+        }
+        clean(name, self.relative, &mut self.path).map(drop)
+    }
+
+    /// Entries so far.
+    pub fn len(&self) -> u32 {
+        self.store.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     pub fn finish(self) -> FileList {

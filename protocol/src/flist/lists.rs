@@ -345,6 +345,21 @@ impl Flists {
         held.list.slot(slot)
     }
 
+    /// The directories among the entries of the newest list that get a list of their own, by
+    /// number and in the order of these.
+    pub fn newest_directories(&self) -> impl Iterator<Item = (u32, EntryRef<'_>)> {
+        let held = self.live.back().and_then(|start| self.held.get(start));
+        held.into_iter()
+            .flat_map(|held| {
+                held.directories
+                    .iter()
+                    .zip(held.first_number..)
+                    .map(move |(slot, number)| (held, *slot, number))
+            })
+            .filter(|(_, _, number)| self.table[*number as usize].content == Content::Awaited)
+            .filter_map(|(held, slot, number)| Some((number, held.list.slot(slot)?)))
+    }
+
     /// Directories whose list has not come, by number. Empty once a stock sender has told the end.
     pub fn awaited(&self) -> impl Iterator<Item = (u32, EntryRef<'_>)> {
         self.table

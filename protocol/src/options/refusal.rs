@@ -7,9 +7,8 @@ use super::*;
 
 type Asked = fn(&ServerOptions) -> bool;
 
-/// Not performed yet. To perform an option, teach the engine and delete its row.
+/// Not performed yet by the receiving end. To perform an option, teach the engine and delete its row.
 const NOT_YET: &[(&str, Asked)] = &[
-    ("--sender", |o| o.role == Role::Sender),
     ("--iconv", |o| o.iconv.is_some()),
     ("--fuzzy", |o| o.fuzzy != Fuzzy::No),
     ("--compare-dest", |o| has(o, AlternateKind::Compare)),
@@ -30,6 +29,13 @@ const NOT_YET: &[(&str, Asked)] = &[
     ("--groupmap", |o| !o.groupmap.is_empty()),
 ];
 
+/// The same for the sending end. What else a client says about its own files is of no concern.
+const NOT_YET_SENDING: &[(&str, Asked)] = &[
+    ("--iconv", |o| o.iconv.is_some()),
+    ("--crtimes", |o| o.crtimes),
+    ("--munge-links", |o| o.munge_links),
+];
+
 /// Dangerous here, whatever the engine learns.
 const NEVER: &[(&str, Asked, &str)] = &[
     (
@@ -42,6 +48,11 @@ const NEVER: &[(&str, Asked, &str)] = &[
         |o| o.copy_devices,
         "it reads the content of devices of the server",
     ),
+    (
+        "--remove-source-files",
+        |o| o.role == Role::Sender && o.remove_source != RemoveSource::No,
+        "a restore takes nothing out of a backup",
+    ),
 ];
 
 fn has(options: &ServerOptions, kind: AlternateKind) -> bool {
@@ -53,12 +64,13 @@ impl ServerOptions {
     /// options that name files of the server never get this far: parsing refuses them.
     pub fn refusal(&self) -> Option<ProtocolError> {
         let never = NEVER.iter().find(|(_, asked, _)| asked(self));
-        let not_yet = NOT_YET.iter().find(|(_, asked)| asked(self));
+        let rows = match self.role {
+            Role::Receiver => NOT_YET,
+            Role::Sender => NOT_YET_SENDING,
+        };
+        let not_yet = rows.iter().find(|(_, asked)| asked(self));
         let text = match (never, not_yet) {
             (Some((option, _, reason)), _) => format!("this server refuses {option}: {reason}"),
-            (None, Some(("--sender", _))) => {
-                "this server does not send files over rsync yet".to_owned()
-            }
             (None, Some((option, _))) => format!(
                 "this server does not support {option} yet; remove it from the client's command"
             ),

@@ -533,7 +533,25 @@ fn what_is_not_performed_is_refused_by_name() {
                 .starts_with(&format!("this server refuses {option}: "))
         );
     }
-    assert!(try_parse("--sender -r . x").unwrap().refusal().is_some());
+    let pull = |words: &str| {
+        let options = try_parse(&format!("--sender -r {words} . x")).unwrap();
+        options.refusal().map(|refusal| refusal.message)
+    };
+    for words in ["", "--inplace", "--append", "-b", "-y", "--files-from list"] {
+        assert_eq!(pull(words), None, "{words}");
+    }
+    for (words, sentence) in [
+        ("--iconv=utf8", "this server does not support --iconv yet"),
+        ("-N", "this server does not support --crtimes yet"),
+        (
+            "--remove-source-files",
+            "this server refuses --remove-source-files: a restore takes",
+        ),
+        ("--copy-devices", "this server refuses --copy-devices"),
+    ] {
+        let told = pull(words).unwrap_or_default();
+        assert!(told.starts_with(sentence), "{words}: {told}");
+    }
     let everyday = "-vvlHogDtpAXrcISze.iLsfxCIvu --delete --numeric-ids --fsync --partial \
                     --preallocate --timeout=60 --stats --mkpath --no-W";
     assert_eq!(push(everyday).refusal(), None);

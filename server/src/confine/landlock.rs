@@ -50,6 +50,17 @@ pub fn receiving(home: &Path) -> [(PathBuf, Access); 3] {
     ["live", ".staging", ".partial"].map(|place| (home.join(place), Access::ReadWrite))
 }
 
+/// What a sending session reads, for [`confine_thread`]. Only what is there: a tenant may have no
+/// snapshots yet.
+pub fn sending(home: &Path) -> Vec<(PathBuf, Access)> {
+    ["live", "snapshots"]
+        .map(|place| home.join(place))
+        .into_iter()
+        .filter(|place| place.is_dir())
+        .map(|place| (place, Access::Read))
+        .collect()
+}
+
 /// What the kernel offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Support {

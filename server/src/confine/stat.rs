@@ -88,6 +88,36 @@ pub(super) struct InodeStat {
 }
 
 impl Stat {
+    /// Of something that a client is shown and that no file system holds: no owner, no links.
+    pub fn made_up(kind: Kind, mode: u32, size: u64, mtime: FileTime) -> Self {
+        Self {
+            dev: 0,
+            ino: 0,
+            nlink: 1,
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            rdev: (0, 0),
+            size,
+            allocated: 0,
+            mtime,
+            atime: mtime,
+            ctime: mtime,
+            inode: InodeStat {
+                kind,
+                mode,
+                uid: 0,
+                gid: 0,
+            },
+        }
+    }
+
+    /// Permission bits and the bits of the type, as in `st_mode`.
+    pub fn whole_mode(&self) -> u32 {
+        self.kind.file_type().as_raw_mode() | self.mode
+    }
+
     /// Whether both are the same inode.
     pub fn same_inode(&self, other: &Stat) -> bool {
         (self.dev, self.ino) == (other.dev, other.ino)

@@ -53,10 +53,13 @@ pub fn login(facts: &ClientFacts<'_>) -> String {
         );
     }
     let restore = facts.tenant.restore_login.as_ref();
-    if restore.is_some() && facts.may_restore {
-        out.push_str(
-            "\nTo get something back, ask the admin of this server: each snapshot is a plain \
-             directory there.\n",
+    if let (Some(login), true) = (restore, facts.may_restore) {
+        let _ = write!(
+            out,
+            "\nTo get something back, as it was in the latest snapshot (or in one of these, by its \
+             name or by its day):\n  rsync -aHAX --numeric-ids -e 'ssh -p {}' \
+             {login}@THIS-SERVER:/latest/etc/ restored/\n",
+            facts.port
         );
     }
     out
@@ -217,7 +220,8 @@ snapshots       7, the latest 2026-11-16T093000Z
                 2026-11-12T093000Z
                 … and 2 older ones: ask for `snapshots`
 
-To get something back, ask the admin of this server: each snapshot is a plain directory there.
+To get something back, as it was in the latest snapshot (or in one of these, by its name or by its day):
+  rsync -aHAX --numeric-ids -e 'ssh -p 2222' restore@THIS-SERVER:/latest/etc/ restored/
 "
         );
         facts.may_restore = false;

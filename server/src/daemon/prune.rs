@@ -8,6 +8,7 @@
 //! become the new one.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -21,6 +22,7 @@ use crate::config::units::render_duration;
 use crate::control::facts::{PlannedFacts, PruneFacts};
 use crate::retention::{self, Candidate, Decision, Plan, Rules};
 use crate::snapshot::{self, Progress, SnapshotError, SnapshotName, State};
+use crate::tenant::TenantHandle;
 
 /// What would be pruned now.
 pub fn plan(
@@ -110,6 +112,7 @@ pub(super) struct Run<'a> {
     pub(super) limit: Option<Duration>,
     pub(super) time_zone: &'a TimeZone,
     pub(super) account: &'a Account,
+    pub(super) handle: &'a Arc<TenantHandle>,
 }
 
 /// Prunes one tenant. An error about one snapshot ends the run: whatever it is, the next removal
@@ -143,6 +146,10 @@ pub(super) fn run(
             Ok(name) => name,
             // The plan holds the names that it was given.
             Err(_) => continue,
+        };
+        let Some(_going) = run.handle.let_snapshot_go(name) else {
+            facts.ended_early = Some(format!("a restore reads {name}; it goes next time"));
+            continue;
         };
         match snapshot::remove(run.home, name, deadline, progress) {
             Ok(removed) => {

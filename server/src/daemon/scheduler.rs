@@ -429,6 +429,7 @@ impl Daemon {
         let time_zone = self.config().server.time_zone.clone();
         let catalogue = Arc::clone(self.catalogue());
         let account = Arc::clone(&tenant.account);
+        let handle = Arc::clone(tenant);
         let pruned = self
             .work()
             .run("removed", steps, move |progress| {
@@ -439,6 +440,7 @@ impl Daemon {
                     limit: config.prune_limit,
                     time_zone: &time_zone,
                     account: &account,
+                    handle: &handle,
                 };
                 prune::run(&run, &catalogue, progress)
             })

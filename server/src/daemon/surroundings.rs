@@ -63,6 +63,10 @@ impl Surroundings for Front {
         }
     }
 
+    fn time_zone(&self) -> jiff::tz::TimeZone {
+        self.daemon.config().server.time_zone.clone()
+    }
+
     fn push_ended(&self, _tenant: &str, _ended_well: bool) {
         // How it ended is in the catalogue already; the schedule may have become due by it.
         self.daemon.scheduler().wake();

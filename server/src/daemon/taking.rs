@@ -59,6 +59,7 @@ impl Daemon {
         let config = tenant.config();
         let time_zone = self.config().server.time_zone.clone();
         let account = Arc::clone(&tenant.account);
+        let handle = Arc::clone(tenant);
         let (expiring, taken) = self
             .work()
             .run("linked", steps, move |progress| {
@@ -70,6 +71,9 @@ impl Daemon {
                 let expiring = prune::expiring(&home, config.keep.as_ref(), now, state, &time_zone);
                 // The snapshot itself will meet it, if it is in its way.
                 let expiring = expiring.unwrap_or_default();
+                // One that a restore reads stays as it is.
+                let going = expiring.and_then(|name| handle.let_snapshot_go(name));
+                let expiring = expiring.filter(|_| going.is_some());
                 let taken = snapshot::take_recycling(&home, now, state, expiring, &telling);
                 (expiring, taken)
             })

@@ -10,18 +10,20 @@ use std::time::Duration;
 
 use coffre_protocol::command::{Command, Word};
 use coffre_protocol::error::escape;
-use coffre_protocol::options::{ServerOptions, render_usage_error};
+use coffre_protocol::options::{Role, ServerOptions, render_usage_error};
 use coffre_protocol::{ExitCode, ProtocolError};
 use jiff::Timestamp;
 
+use super::outcome::Outcome;
 use super::pipe::Output;
-use super::push::{self, Push};
-use super::receive::Outcome;
+use super::push::{self, End, Push};
+use super::send::View as Shown;
 use super::{Admitted, Pipe, Request, Sessions, View};
 use crate::catalogue::{Catalogue, SessionRecord};
 use crate::config::{LandlockPolicy, SeccompPolicy};
 use crate::confine::{Metadata, TenantRoot};
 use crate::places::{NoPlace, Places};
+use crate::snapshot;
 use crate::tenant::NotAdmitted;
 
 /// How long a session waits for a snapshot to be over.
@@ -50,6 +52,9 @@ pub struct TextAnswer {
 pub trait Surroundings: Send + Sync + 'static {
     /// Answers in text. May take as long as a snapshot does.
     fn answer(&self, admitted: &Admitted, request: TextRequest) -> TextAnswer;
+
+    /// In which days are counted.
+    fn time_zone(&self) -> jiff::tz::TimeZone;
 
     /// A push has ended and left the tenant's tree.
     fn push_ended(&self, tenant: &str, ended_well: bool);
@@ -220,7 +225,15 @@ impl Session {
                 "took over from sessions of this key whose client had vanished"
             );
         }
-        let pass = match tenant.enter_session(max_sessions, PATIENCE, fingerprint, line) {
+        let entered = match options.role {
+            Role::Receiver => tenant
+                .enter_session(max_sessions, PATIENCE, fingerprint, line)
+                .map(|pass| (Some(pass), None)),
+            Role::Sender => tenant
+                .enter_reader(max_sessions)
+                .map(|pass| (None, Some(pass))),
+        };
+        let pass = match entered {
             Ok(pass) => pass,
             Err(NotAdmitted::TooMany(running)) => {
                 let refusal = ProtocolError {
@@ -260,13 +273,24 @@ impl Session {
                 return self.refuse_in_protocol(options, refusal);
             }
         };
-        let changes_disk = options.changes_disk();
+        let receives = options.role == Role::Receiver;
+        let changes_disk = receives && options.changes_disk();
         let mut record = self.record(exec);
         let begun = self.begin(&record, changes_disk);
-        let outcome = match begun.and_then(|()| self.open_root(&options)) {
-            Ok(root) => {
-                tracing::info!(command = record.command, "push begins");
-                self.confined_push(root, options, words.to_vec())
+        let outcome = match begun.and_then(|()| self.open_end(&options)) {
+            Ok(Some(end)) => {
+                let what = if receives { "push" } else { "restore" };
+                tracing::info!(command = record.command, "{what} begins");
+                self.confined(end, options, words.to_vec())
+            }
+            Ok(None) => {
+                let refusal = ProtocolError {
+                    exit: ExitCode::FileSelect,
+                    message: "nothing has been pushed yet, so there is nothing to restore"
+                        .to_owned(),
+                };
+                push::refuse(&self.pipe, options, &refusal);
+                Outcome::failed(refusal.exit, refusal.message)
             }
             Err(message) => {
                 tracing::error!(error = message, "cannot begin a push");
@@ -288,27 +312,53 @@ impl Session {
         }
     }
 
+    /// `None`: there is nothing to read yet.
+    fn open_end(&self, options: &ServerOptions) -> Result<Option<End>, String> {
+        if options.role == Role::Receiver {
+            return self.open_root(options).map(|root| Some(End::Receive(root)));
+        }
+        let tenant = &self.admitted.tenant;
+        let metadata = self.metadata_of(options);
+        let unusable = |error: &dyn std::fmt::Display| format!("cannot open a tree: {error}");
+        if !tenant.live().is_dir() {
+            return Ok(None);
+        }
+        let shown = match self.admitted.view {
+            View::Push => Shown::live(Arc::clone(tenant), metadata).map_err(|e| unusable(&e))?,
+            View::Restore => {
+                let found = snapshot::list(tenant.home()).map_err(|e| unusable(&e))?;
+                let names: Vec<_> = found.into_iter().map(|snapshot| snapshot.name).collect();
+                let zone = self.surroundings.time_zone();
+                Shown::history(Arc::clone(tenant), metadata, zone, &names)
+            }
+        };
+        Ok(Some(End::Send(shown)))
+    }
+
+    fn metadata_of(&self, options: &ServerOptions) -> Metadata {
+        match options.fake_super {
+            true => Metadata::Xattr,
+            false => self.metadata,
+        }
+    }
+
     fn refuse_in_protocol(&self, options: ServerOptions, refusal: ProtocolError) {
         push::refuse(&self.pipe, options, &refusal);
         self.pipe.exit(refusal.exit.code().into());
     }
 
     fn open_root(&self, options: &ServerOptions) -> Result<TenantRoot, String> {
-        let metadata = if options.fake_super {
-            Metadata::Xattr
-        } else {
-            self.metadata
-        };
+        let metadata = self.metadata_of(options);
         let account = Arc::clone(&self.admitted.tenant.account);
         TenantRoot::open(self.admitted.tenant.home(), metadata, account)
             .map_err(|error| format!("cannot open the tenant's tree: {error}"))
     }
 
     /// Runs the session on a thread that can reach nothing but the tenant's tree.
-    fn confined_push(&self, root: TenantRoot, options: ServerOptions, words: Vec<Word>) -> Outcome {
+    fn confined(&self, end: End, options: ServerOptions, words: Vec<Word>) -> Outcome {
         let push = Push {
             pipe: Arc::clone(&self.pipe),
-            root,
+            end,
             home: self.admitted.tenant.home().to_owned(),
             landlock: self.landlock,
             seccomp: self.seccomp,
@@ -319,7 +369,7 @@ impl Session {
         };
         let span = tracing::Span::current();
         let spawned = std::thread::Builder::new()
-            .name(format!("push {}", self.id))
+            .name(format!("rsync {}", self.id))
             .spawn(move || span.in_scope(|| push.run()));
         let joined = spawned.map(std::thread::JoinHandle::join);
         match joined {
@@ -424,7 +474,7 @@ impl Session {
             bytes_in = record.bytes_in,
             bytes_out = record.bytes_out,
             seconds,
-            "push ended"
+            "session ended"
         );
     }
 }

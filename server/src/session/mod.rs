@@ -5,10 +5,14 @@
 //! rsync sessions run on a thread of their own, confined to the tenant's root before the first
 //! byte of the client is parsed.
 
+mod agreed;
 mod dispatch;
+mod outcome;
+mod output;
 pub mod pipe;
 mod push;
 mod receive;
+mod send;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

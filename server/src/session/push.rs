@@ -1,4 +1,4 @@
-//! The part of a push that runs confined: remaining arguments, handshake, transfer.
+//! The part of an rsync session that runs confined: remaining arguments, handshake, transfer.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,12 +9,16 @@ use coffre_protocol::command::Word;
 use coffre_protocol::flist::Limits;
 use coffre_protocol::handshake::{Handshake, Negotiated};
 use coffre_protocol::mux::{MessageKind, put_message};
-use coffre_protocol::options::{RemoveSource, SecludedArgs, ServerOptions, render_usage_error};
+use coffre_protocol::options::{
+    RemoveSource, Role, SecludedArgs, ServerOptions, render_usage_error,
+};
 use coffre_protocol::wire::{DecodeError, Reader};
 use coffre_protocol::{ExitCode, ProtocolError, ProtocolVersion};
 
+use super::outcome::Outcome;
 use super::pipe::{Event, Output};
-use super::receive::{Names, Outcome, Receiver};
+use super::receive::{Names, Receiver};
+use super::send::{Sender, View};
 use super::{Admitted, Pipe};
 use crate::config::{LandlockPolicy, SeccompPolicy, SessionLimits};
 use crate::confine::{Metadata, TenantRoot, landlock};
@@ -31,9 +35,24 @@ const VERSION_TIME: Duration = Duration::from_secs(1);
 /// its ssh at once, and that loses what it has not printed yet.
 const WORDS_TIME: Duration = Duration::from_millis(100);
 
+/// Which end of the transfer the server is, and what it works with.
+pub(super) enum End {
+    Receive(TenantRoot),
+    Send(View),
+}
+
+impl End {
+    fn role(&self) -> Role {
+        match self {
+            End::Receive(_) => Role::Receiver,
+            End::Send(_) => Role::Sender,
+        }
+    }
+}
+
 pub(super) struct Push {
     pub(super) pipe: Arc<Pipe>,
-    pub(super) root: TenantRoot,
+    pub(super) end: End,
     pub(super) home: PathBuf,
     pub(super) landlock: LandlockPolicy,
     pub(super) seccomp: SeccompPolicy,
@@ -190,9 +209,13 @@ fn send_behind_words(pipe: &Pipe, unsent: Bytes) {
 
 impl Push {
     pub(super) fn run(self) -> Outcome {
-        if let Err(error) =
-            landlock::confine_thread(self.landlock, &landlock::receiving(&self.home))
-        {
+        let confined = match &self.end {
+            End::Receive(_) => {
+                landlock::confine_thread(self.landlock, &landlock::receiving(&self.home))
+            }
+            End::Send(_) => landlock::confine_thread(self.landlock, &landlock::sending(&self.home)),
+        };
+        if let Err(error) = confined {
             tracing::error!(%error, "cannot confine a session");
             let refusal = ProtocolError {
                 exit: ExitCode::Unsupported,
@@ -240,23 +263,37 @@ impl Push {
                 .map_err(|refused| (Arc::clone(&pipe), refused))?;
             options = ServerOptions::parse_secluded(&self.words, &words)
                 .map_err(|error| (Arc::clone(&pipe), Refused::Usage(error)))?;
-            if let Some(refusal) = self.admitted.refusal(&options) {
+            // What was let in by the words of the command is not to be another thing by these.
+            let other_end = (options.role != self.end.role())
+                .then(|| ProtocolError::usage("--sender belongs into the command, not behind it"));
+            if let Some(refusal) = other_end.or_else(|| self.admitted.refusal(&options)) {
                 say_refusal(&mut opening, &options, &refusal);
                 return Ok(Outcome::failed(refusal.exit, refusal.message));
             }
         }
-        let root = match options.fake_super {
-            true => self.root.with_metadata(Metadata::Xattr),
-            false => self.root,
-        };
-        let names = Names::open(&root, &options)
-            .map_err(|error| (Arc::clone(&pipe), Refused::Usage(error)))?;
+        let mut end = self.end;
+        let mut names = None;
+        if let End::Receive(root) = &mut end {
+            if options.fake_super {
+                *root = root.clone().with_metadata(Metadata::Xattr);
+            }
+            names = Names::open(root, &options)
+                .map_err(|error| (Arc::clone(&pipe), Refused::Usage(error)))?;
+        }
         let negotiated = opening
             .handshake(&options)
             .map_err(|refused| (Arc::clone(&pipe), refused))?;
         let limits = of_lists(&self.limits);
-        let receiver = Receiver::new(Arc::clone(&pipe), root, &options, negotiated, limits, names);
-        Ok(receiver.run(&opening.bytes))
+        Ok(match end {
+            End::Receive(root) => {
+                Receiver::new(pipe.clone(), root, &options, negotiated, limits, names)
+                    .run(&opening.bytes)
+            }
+            End::Send(view) => {
+                Sender::new(pipe.clone(), Arc::new(view), options, negotiated, limits)
+                    .run(&opening.bytes)
+            }
+        })
     }
 }
 

@@ -11,6 +11,7 @@
 mod fields;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::acl::{Acl, AclKind, encode_literal};
 use super::entry::{is_directory, is_regular, is_symlink};
@@ -50,8 +51,10 @@ pub struct FlistEncoder {
     user_groups: BTreeSet<u32>,
     access_acls: HashMap<Acl, u32>,
     default_acls: HashMap<Acl, u32>,
-    /// By their bytes on the wire.
-    xattrs: HashMap<Box<[u8]>, u32>,
+    /// Long values abbreviated, as they were sent.
+    xattrs: Vec<Arc<XattrSet>>,
+    xattrs_by_set: HashMap<Arc<XattrSet>, u32>,
+    shared_bytes: usize,
 }
 
 impl FlistEncoder {
@@ -68,7 +71,9 @@ impl FlistEncoder {
             user_groups: BTreeSet::new(),
             access_acls: HashMap::new(),
             default_acls: HashMap::new(),
-            xattrs: HashMap::new(),
+            xattrs: Vec::new(),
+            xattrs_by_set: HashMap::new(),
+            shared_bytes: 0,
         }
     }
 
@@ -82,8 +87,20 @@ impl FlistEncoder {
         self.sent = 0;
     }
 
-    /// Writes one entry. Its values must be such as [`super::ListBuilder::push`] accepts.
-    pub fn entry(&mut self, entry: &Outgoing<'_>, out: &mut impl Write) {
+    /// The xattr set with this number, as it was sent.
+    pub fn xattr_set(&self, index: u32) -> Option<&XattrSet> {
+        self.xattrs.get(index as usize).map(|set| &**set)
+    }
+
+    /// Bytes of memory that ACLs, xattr sets and hard-link groups take. They stay, since any later
+    /// entry may refer back to them.
+    pub fn shared_bytes(&self) -> usize {
+        self.shared_bytes + self.groups.capacity() * size_of::<((u64, u64), u32)>()
+    }
+
+    /// Writes one entry. Its values must be such as [`super::ListBuilder::push`] accepts. Returns
+    /// the number of its xattr set, where the format has them.
+    pub fn entry(&mut self, entry: &Outgoing<'_>, out: &mut impl Write) -> Option<u32> {
         let plan = self.plan(entry);
         flags::encode(plan.word, &self.format, out);
         self.put_name(entry.fields.name, plan.word, out);
@@ -97,9 +114,10 @@ impl FlistEncoder {
             self.put_fields(&entry.fields, &plan, out);
             self.previous.follow(&entry.fields, &plan);
         }
-        self.put_shared(entry, out);
+        let xattrs = self.put_shared(entry, out);
         self.note_ids(&entry.fields);
         self.sent += 1;
+        xattrs
     }
 
     /// Decides what is sent of an entry, and how.
@@ -265,8 +283,8 @@ impl FlistEncoder {
         .map(Into::into)
     }
 
-    /// ACLs and xattrs, each set of them only the first time.
-    fn put_shared(&mut self, entry: &Outgoing<'_>, out: &mut impl Write) {
+    /// ACLs and xattrs, each set of them only the first time. Returns the number of the set.
+    fn put_shared(&mut self, entry: &Outgoing<'_>, out: &mut impl Write) -> Option<u32> {
         let mode = entry.fields.mode;
         if self.format.has_acls() && !is_symlink(mode) {
             self.put_acl(AclKind::Access, entry.acl, out);
@@ -274,20 +292,22 @@ impl FlistEncoder {
                 self.put_acl(AclKind::Default, entry.default_acl, out);
             }
         }
-        if self.format.has_xattrs() {
-            let mut literal = Vec::new();
-            let empty = XattrSet::default();
-            encode_items(entry.xattrs.unwrap_or(&empty), &mut literal);
-            let next = self.xattrs.len() as u32;
-            match self.xattrs.get(&literal[..]) {
-                Some(index) => out.put_varint(*index as i32 + 1),
-                None => {
-                    out.put_varint(0);
-                    out.put(&literal);
-                    self.xattrs.insert(literal.into(), next);
-                }
-            }
+        if !self.format.has_xattrs() {
+            return None;
         }
+        let set = entry.xattrs.map(XattrSet::abbreviated).unwrap_or_default();
+        if let Some(&index) = self.xattrs_by_set.get(&set) {
+            out.put_varint(index as i32 + 1);
+            return Some(index);
+        }
+        out.put_varint(0);
+        encode_items(&set, out);
+        let index = self.xattrs.len() as u32;
+        self.shared_bytes += set.bytes();
+        let set = Arc::new(set);
+        self.xattrs.push(Arc::clone(&set));
+        self.xattrs_by_set.insert(set, index);
+        Some(index)
     }
 
     fn put_acl(&mut self, kind: AclKind, acl: Option<&Acl>, out: &mut impl Write) {
@@ -301,6 +321,7 @@ impl FlistEncoder {
             out.put_varint(*index as i32 + 1);
             return;
         }
+        self.shared_bytes += acl.bytes();
         cache.insert(acl.clone(), cache.len() as u32);
         let (format, names) = (&self.format, &self.names);
         let (users, groups) = (&mut self.users, &mut self.user_groups);

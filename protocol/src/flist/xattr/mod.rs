@@ -90,7 +90,26 @@ impl XattrSet {
         self.items.get((num as usize).checked_sub(1)?)
     }
 
-    fn bytes(&self) -> usize {
+    /// The set as a list holds it: of long values only length and digest.
+    pub fn abbreviated(&self) -> Self {
+        use md5::{Digest, Md5};
+        let items = self.items.iter().map(|item| Xattr {
+            num: item.num,
+            name: item.name.clone(),
+            value: match &item.value {
+                XattrValue::Full(bytes) if bytes.len() > MAX_FULL => XattrValue::Abbreviated {
+                    len: bytes.len() as u32,
+                    md5: Md5::digest(bytes).into(),
+                },
+                value => value.clone(),
+            },
+        });
+        Self {
+            items: items.collect(),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.items.capacity() * size_of::<Xattr>()
             + self.items.iter().map(Xattr::heap_bytes).sum::<usize>()

@@ -162,7 +162,7 @@ pub(super) fn report(
 /// Whether a symlink target may leave the tree (`--safe-links`): absolute, empty, climbing above
 /// the transfer root, or with a `..` anywhere but in its leading run. `link` is the path of the
 /// link itself, relative to the transfer root.
-pub(super) fn is_unsafe_link(target: &[u8], link: &[u8]) -> bool {
+pub(in crate::session) fn is_unsafe_link(target: &[u8], link: &[u8]) -> bool {
     if target.is_empty() || target[0] == b'/' {
         return true;
     }

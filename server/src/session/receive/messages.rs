@@ -13,7 +13,7 @@ use super::{Fatal, Receiver, path_of};
 use crate::confine::AttributeError;
 
 /// Why a system call failed, as rsync prints it: `No space left on device (28)`.
-pub(super) fn reason(error: &io::Error) -> String {
+pub(in crate::session) fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(code) => format!("{} ({code})", words(error)),
         None => words(error),

@@ -16,10 +16,9 @@
 //! exit status says how it went; with a [`Fatal`], which is told to the client; or with the
 //! connection gone. Whatever happens, no half-written file has a name.
 
-mod agreed;
 mod attributes;
 mod basis;
-mod decide;
+pub(super) mod decide;
 mod delete;
 mod destination;
 mod directory;
@@ -27,9 +26,8 @@ mod generator;
 mod hardlinks;
 mod incoming;
 mod lists;
-mod messages;
+pub(super) mod messages;
 mod names;
-mod output;
 mod phases;
 mod policy;
 mod protection;
@@ -44,15 +42,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use coffre_protocol::ExitCode;
 use coffre_protocol::delta::TokenDecoder;
 use coffre_protocol::flist::{EntryRef, FileList, FlistDecoder, Flists, Limits, NamesByDir};
 use coffre_protocol::handshake::Negotiated;
 use coffre_protocol::mux::{Demux, MessageKind};
 use coffre_protocol::ndx::NdxCoder;
 use coffre_protocol::options::ServerOptions;
-use coffre_protocol::{ExitCode, ProtocolError};
 
-use self::agreed::Agreed;
 use self::attributes::XattrExchange;
 use self::delete::Deletion;
 use self::destination::Destination;
@@ -61,13 +58,15 @@ use self::hardlinks::Links;
 use self::incoming::{Incoming, Outstanding};
 use self::lists::ListState;
 pub(crate) use self::names::Names;
-use self::output::Outgoing;
 use self::phases::{Marks, Stage};
 use self::policy::Policy;
 use self::protection::Protection;
 use self::regular::Summing;
 use self::stream::Expect;
 use self::totals::Totals;
+use super::agreed::Agreed;
+use super::outcome::{Fatal, Outcome};
+use super::output::Outgoing;
 use crate::confine::{Dir, TenantRoot};
 use crate::session::Pipe;
 use crate::session::pipe::Event;
@@ -81,77 +80,6 @@ const FEW_OUTSTANDING: usize = 512;
 const MAX_OUTSTANDING: usize = 16_384;
 /// Steps of the generator between two looks at the input.
 const STEPS: usize = 64;
-
-/// Why a run ends before its goodbye.
-#[derive(Debug)]
-pub(crate) enum Fatal {
-    /// Told to the client, which ends with the same code.
-    Exit { exit: ExitCode, message: String },
-    /// The client said that it ends with this code.
-    PeerExit(i32),
-    /// The connection is gone.
-    Disconnected,
-}
-
-impl Fatal {
-    fn exit(exit: ExitCode, message: impl Into<String>) -> Self {
-        Fatal::Exit {
-            exit,
-            message: message.into(),
-        }
-    }
-
-    fn violation(message: impl Into<String>) -> Self {
-        Fatal::exit(ExitCode::Protocol, message)
-    }
-
-    /// A mistake of ours.
-    fn internal(what: &str) -> Self {
-        Fatal::exit(
-            ExitCode::Protocol,
-            format!("internal error of the server: {what}"),
-        )
-    }
-}
-
-impl From<ProtocolError> for Fatal {
-    fn from(error: ProtocolError) -> Self {
-        Fatal::Exit {
-            exit: error.exit,
-            message: error.message,
-        }
-    }
-}
-
-/// How a run ended, for the record.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Outcome {
-    pub(crate) exit: u32,
-    /// The goodbye was said and everything is on disk, without an error that makes the tree less
-    /// than what the client wanted.
-    pub(crate) ended_well: bool,
-    /// The tenant's tree may have been changed.
-    pub(crate) touched: bool,
-    pub(crate) error: Option<String>,
-    pub(crate) files: u64,
-    pub(crate) transferred: u64,
-    pub(crate) created: u64,
-    pub(crate) deleted: u64,
-    pub(crate) literal: u64,
-    pub(crate) matched: u64,
-    pub(crate) total_size: u64,
-}
-
-impl Outcome {
-    /// A session that ended before it began.
-    pub(crate) fn failed(exit: ExitCode, error: impl Into<String>) -> Self {
-        Self {
-            exit: exit.code().into(),
-            error: Some(error.into()),
-            ..Self::default()
-        }
-    }
-}
 
 /// One session's receiving end.
 pub(crate) struct Receiver {

@@ -10,17 +10,17 @@ use coffre_protocol::options::{MissingArgs, ServerOptions, Xattrs};
 use coffre_protocol::sum::{BlockSumEncoder, SumHead};
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Agreed {
-    pub(super) version: ProtocolVersion,
-    pub(super) compression: Compression,
-    pub(super) transfer_sum: StrongKind,
+pub(in crate::session) struct Agreed {
+    pub(in crate::session) version: ProtocolVersion,
+    pub(in crate::session) compression: Compression,
+    pub(in crate::session) transfer_sum: StrongKind,
     list_sum: StrongKind,
     seed: i32,
     compat: CompatFlags,
 }
 
 impl Agreed {
-    pub(super) fn new(_options: &ServerOptions, negotiated: Negotiated) -> Self {
+    pub(in crate::session) fn new(_options: &ServerOptions, negotiated: Negotiated) -> Self {
         Self {
             version: negotiated.version,
             compression: negotiated.compression,
@@ -31,11 +31,15 @@ impl Agreed {
         }
     }
 
-    pub(super) fn is_incremental(&self) -> bool {
+    pub(in crate::session) fn is_incremental(&self) -> bool {
         self.compat.contains(CompatFlags::INC_RECURSE)
     }
 
-    pub(super) fn list_format(&self, options: &ServerOptions, limits: Limits) -> FlistFormat {
+    pub(in crate::session) fn list_format(
+        &self,
+        options: &ServerOptions,
+        limits: Limits,
+    ) -> FlistFormat {
         FlistFormat {
             limits,
             varint_flags: self.compat.contains(CompatFlags::VARINT_FLIST_FLAGS),
@@ -61,30 +65,40 @@ impl Agreed {
         }
     }
 
-    pub(super) fn list_summer(&self) -> FileSummer {
+    pub(in crate::session) fn has(&self, flag: CompatFlags) -> bool {
+        self.compat.contains(flag)
+    }
+
+    pub(in crate::session) fn block_summer(&self) -> BlockSummer {
+        let seed_fix = self.compat.contains(CompatFlags::CHECKSUM_SEED_FIX);
+        BlockSummer::new(self.transfer_sum, self.seed, seed_fix)
+    }
+
+    pub(in crate::session) fn list_summer(&self) -> FileSummer {
         FileSummer::for_list(self.list_sum)
     }
 
-    pub(super) fn file_summer(&self) -> FileSummer {
+    pub(in crate::session) fn file_summer(&self) -> FileSummer {
         FileSummer::new(self.transfer_sum, self.seed)
     }
 
-    pub(super) fn sum_head(&self, len: u64, block_len: Option<u32>, is_redo: bool) -> SumHead {
+    pub(in crate::session) fn sum_head(
+        &self,
+        len: u64,
+        block_len: Option<u32>,
+        is_redo: bool,
+    ) -> SumHead {
         let digest_len = self.transfer_sum.digest_len();
         SumHead::for_basis(len, self.version, digest_len, block_len, is_redo)
     }
 
-    pub(super) fn block_sums(&self, head: &SumHead) -> BlockSumEncoder {
-        let seed_fix = self.compat.contains(CompatFlags::CHECKSUM_SEED_FIX);
-        BlockSumEncoder::new(
-            *head,
-            BlockSummer::new(self.transfer_sum, self.seed, seed_fix),
-        )
+    pub(in crate::session) fn block_sums(&self, head: &SumHead) -> BlockSumEncoder {
+        BlockSumEncoder::new(*head, self.block_summer())
     }
 
     /// Whether xattr values travel with an item. Protocol 31 leaves them out for hard links made
     /// here, unless the client asked not to (every one since 3.1.1 does).
-    pub(super) fn exchanges_xattrs(&self, flags: ItemFlags) -> bool {
+    pub(in crate::session) fn exchanges_xattrs(&self, flags: ItemFlags) -> bool {
         let leaves_out = self.version.at_least(31)
             && !self.compat.contains(CompatFlags::AVOID_XATTR_OPTIM)
             && flags.contains(ItemFlags::XNAME_FOLLOWS | ItemFlags::LOCAL_CHANGE);

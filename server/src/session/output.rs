@@ -17,7 +17,7 @@ use crate::session::pipe::Output;
 const HEADER: usize = 4;
 
 /// The server's side of the stream.
-pub(super) struct Outgoing {
+pub(in crate::session) struct Outgoing {
     pipe: Arc<Pipe>,
     version: ProtocolVersion,
     /// The client wants no information (`-q`), not even for its log file.
@@ -29,7 +29,7 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(pipe: Arc<Pipe>, version: ProtocolVersion) -> Self {
+    pub(in crate::session) fn new(pipe: Arc<Pipe>, version: ProtocolVersion) -> Self {
         Self {
             pipe,
             version,
@@ -41,12 +41,12 @@ impl Outgoing {
     }
 
     /// Sends no messages for information.
-    pub(super) fn quiet(mut self, quiet: bool) -> Self {
+    pub(in crate::session) fn quiet(mut self, quiet: bool) -> Self {
         self.quiet = quiet;
         self
     }
 
-    pub(super) fn ndx(&mut self, ndx: Ndx) {
+    pub(in crate::session) fn ndx(&mut self, ndx: Ndx) {
         let mut bytes = Vec::with_capacity(8);
         self.ndx.encode(ndx, &mut bytes);
         self.put(&bytes);
@@ -58,7 +58,7 @@ impl Outgoing {
     }
 
     /// A line for the person at the other end; `line` has no newline.
-    pub(super) fn text(&mut self, kind: MessageKind, line: &str) {
+    pub(in crate::session) fn text(&mut self, kind: MessageKind, line: &str) {
         if self.quiet && kind == MessageKind::Info {
             return;
         }
@@ -75,7 +75,7 @@ impl Outgoing {
     }
 
     /// As [`Self::text`], for lines that carry a name of any bytes.
-    pub(super) fn raw_text(&mut self, kind: MessageKind, mut line: Vec<u8>) {
+    pub(in crate::session) fn raw_text(&mut self, kind: MessageKind, mut line: Vec<u8>) {
         if self.quiet && kind == MessageKind::Info {
             return;
         }
@@ -85,7 +85,7 @@ impl Outgoing {
     }
 
     /// Something was deleted: `path` is relative to the destination.
-    pub(super) fn deleted(&mut self, path: &[u8], is_dir: bool) {
+    pub(in crate::session) fn deleted(&mut self, path: &[u8], is_dir: bool) {
         let mut payload = path.to_vec();
         if is_dir {
             payload.push(0);
@@ -94,12 +94,26 @@ impl Outgoing {
     }
 
     /// The file with this index is safely on disk.
-    pub(super) fn success(&mut self, ndx: u32) {
+    pub(in crate::session) fn success(&mut self, ndx: u32) {
         self.message(MessageKind::Success, &(ndx as i32).to_le_bytes());
     }
 
+    /// The file with this index will not be sent (protocol 30 and later).
+    pub(in crate::session) fn no_send(&mut self, ndx: u32) {
+        if self.version.at_least(30) {
+            self.message(MessageKind::NoSend, &(ndx as i32).to_le_bytes());
+        }
+    }
+
+    /// Bits for the client's I/O error word (protocol 30 and later).
+    pub(in crate::session) fn io_error(&mut self, bits: u32) {
+        if self.version.at_least(30) {
+            self.message(MessageKind::IoError, &bits.to_le_bytes());
+        }
+    }
+
     /// Tells the client to end with `exit` (protocol 31 and later).
-    pub(super) fn error_exit(&mut self, exit: ExitCode) {
+    pub(in crate::session) fn error_exit(&mut self, exit: ExitCode) {
         if self.version.at_least(31) {
             self.message(
                 MessageKind::ErrorExit,
@@ -109,14 +123,14 @@ impl Outgoing {
     }
 
     /// Answers a client that said it ends (protocol 31 and later).
-    pub(super) fn acknowledge_exit(&mut self) {
+    pub(in crate::session) fn acknowledge_exit(&mut self) {
         if self.version.at_least(31) {
             self.message(MessageKind::ErrorExit, &[]);
         }
     }
 
     /// Names for a client that sends the files they name; see [`super::names`].
-    pub(super) fn names(&mut self, names: &[u8]) {
+    pub(in crate::session) fn names(&mut self, names: &[u8]) {
         if self.version.at_least(31) {
             self.put(names);
         } else {
@@ -126,7 +140,7 @@ impl Outgoing {
     }
 
     /// An empty frame of data: "still here".
-    pub(super) fn keep_alive(&mut self) {
+    pub(in crate::session) fn keep_alive(&mut self) {
         self.message(MessageKind::Data, &[]);
         self.flush();
     }
@@ -139,12 +153,12 @@ impl Outgoing {
     }
 
     /// Bytes that [`Self::flush`] would hand over.
-    pub(super) fn pending(&self) -> usize {
+    pub(in crate::session) fn pending(&self) -> usize {
         self.wire.len()
     }
 
     /// Hands everything said so far to the SSH side.
-    pub(super) fn flush(&mut self) {
+    pub(in crate::session) fn flush(&mut self) {
         self.close_frame();
         if !self.wire.is_empty() {
             let bytes = Bytes::from(std::mem::take(&mut self.wire));
