@@ -142,6 +142,16 @@ fn a_snapshot_survives_everything_a_client_does_to_the_live_tree() {
     source.append("sizes/65536", b"appended").unwrap();
     bed.push_well("-aHAX --no-whole-file src/ server:/mnt/compat/dst/")
         .unwrap();
+    source.patch("sizes/1048576", 500_000, b"in place").unwrap();
+    source.patch("links/a", 0, b"in place").unwrap();
+    bed.push_well("-aHAX --inplace --no-whole-file src/ server:/mnt/compat/dst/")
+        .unwrap();
+    source.append("sizes/65536", b"appended again").unwrap();
+    bed.push_well("-aHAX --append src/ server:/mnt/compat/dst/")
+        .unwrap();
+    source.append("sizes/700", b"appended, verified").unwrap();
+    bed.push_well("-aHAX --append-verify src/ server:/mnt/compat/dst/")
+        .unwrap();
     bed.push_well("-a --chmod=u+rwx,g-rwx src/ server:/mnt/compat/dst/")
         .unwrap();
     for name in [

@@ -198,6 +198,9 @@ scenarios! {
     delta_inplace_sparse
     delta_temp_dir
     delta_delay_updates
+    delta_delay_updates_old
+    delta_sparse_preallocate
+    interrupted_delay_updates
     delta_partial_dir
     delta_fsync
     delta_preallocate
@@ -208,8 +211,19 @@ scenarios! {
     interrupted_partial_dir
     interrupted_inplace
     partial_is_used
+    partial_is_told
+    partial_without_asking
+    partial_is_appended_to
+    partial_dir_is_told
+    partial_dir_in_the_tree
     bwlimit
     timeout
+    in_place_protocol_27
+    in_place_protocol_28
+    in_place_protocol_29
+    in_place_protocol_30
+    in_place_protocol_31
+    in_place_protocol_32
     compress
     compress_level
     compress_level_zero
@@ -252,6 +266,14 @@ scenarios! {
     backup_suffix
     backup_dir
     backup_dir_outside
+    backup_dir_absolute
+    backup_everything_kept
+    backup_in_place
+    backup_in_place_dir
+    backup_delayed
+    backup_dry_run
+    backup_in_the_way
+    backup_hard_links
     link_dest
     link_dest_absolute
     copy_dest

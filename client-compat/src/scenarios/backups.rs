@@ -68,6 +68,63 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "--backup-dir beside, with a suffix",
             "-b --backup-dir=../kept --suffix=.1 --delete --filter=P_*.1",
         ),
+        kept(
+            "backup-dir-absolute",
+            "--backup-dir by an absolute path",
+            "-b --backup-dir=/mnt/compat/kept/here --delete",
+        ),
+        kept(
+            "backup-everything-kept",
+            "-b with attributes, and every kind of entry",
+            "-bHAX --delete --backup-dir=.old",
+        ),
+        kept(
+            "backup-in-place",
+            "-b --inplace",
+            "-b --inplace --no-whole-file --delete",
+        ),
+        kept(
+            "backup-in-place-dir",
+            "-b --inplace with a directory",
+            "-b --inplace --no-whole-file --backup-dir=.old --delete",
+        ),
+        kept(
+            "backup-delayed",
+            "-b --delay-updates",
+            "-b --delay-updates --delete",
+        ),
+        kept("backup-dry-run", "-n -b", "-nb --delete"),
+        Scenario::new("backup-in-the-way", "what stands where backups go")
+            .source(ordinary)
+            .destination(|tree| {
+                tree.file("docs/big", b"old")?
+                    .file("docs/big~/dir/file", b"in the way")?
+                    .file("pictures/file5", b"old")?
+                    .file("pictures/file5~", b"older")?
+                    .file(".old", b"not a directory")?;
+                Ok(())
+            })
+            .run("-aib src/ :dst/")
+            .run("-aib --backup-dir=.old src/ :dst/")
+            .exits(1),
+        Scenario::new("backup-hard-links", "-b -H")
+            .source(|tree| {
+                tree.file("a", b"group")?
+                    .hard_link("a", "sub/b")?
+                    .file("c", b"alone")?;
+                Ok(())
+            })
+            .run("-aH src/ :dst/")
+            .change_source("another group", |tree| {
+                tree.file("a", b"changed group")?
+                    .remove("sub/b")?
+                    .hard_link("a", "sub/b")?
+                    .remove("c")?
+                    .hard_link("a", "c")?;
+                Ok(())
+            })
+            .run("-aHib src/ :dst/")
+            .run("-aHib --delete src/ :dst/"),
         based(
             "link-dest",
             "--link-dest takes what is the same",

@@ -63,7 +63,56 @@ fn interrupted(name: &str, about: &str, options: &str) -> Scenario {
         .prints_nothing()
 }
 
+/// Every way of writing that differs from "beside, then renamed", at one version of the protocol.
+fn at_version(version: u32) -> Scenario {
+    let protocol = format!("--protocol={version}");
+    Scenario::new(
+        format!("in-place-protocol-{version}"),
+        format!("--inplace, --append and --append-verify with {protocol}"),
+    )
+    .source(large)
+    .run(&format!("-a {protocol} src/ :dst/"))
+    .change_source("edits", edit)
+    .run(&format!("-ain --inplace {protocol} src/ :dst/"))
+    .run(&format!("-ai --inplace --stats {protocol} src/ :dst/"))
+    .change_source("longer", |tree| {
+        tree.append("log", &noise(5, 40_000)).map(drop)
+    })
+    .run(&format!("-ain --append {protocol} src/ :dst/"))
+    .run(&format!("-ai --append --stats {protocol} src/ :dst/"))
+    .change("longer, and spoiled over there", |place| {
+        place.src()?.append("log", &noise(6, 30_000))?;
+        place.dst()?.patch("log", 7, b"spoiled")?;
+        Ok(())
+    })
+    .run(&format!(
+        "-ai --append-verify --stats {protocol} src/ :dst/"
+    ))
+    .run(&format!("-aic {protocol} src/ :dst/"))
+    .prints_nothing()
+}
+
+/// A push is broken off, and the next one says what it finds.
+fn resumed(name: &str, about: &str, first: &str, second: &str) -> Scenario {
+    Scenario::new(name, about)
+        .source(large)
+        .run(&format!("-a {first} --bwlimit=1000 src/image :dst/"))
+        .interrupted_after(Duration::from_millis(2_500))
+        .exits(20)
+        .compares(ONLY_THAT_IT_FAILED)
+        .run(&format!("-ai {second} src/image :dst/"))
+        .run("-aic --delete src/image :dst/")
+        .prints_nothing()
+}
+
 pub(super) fn scenarios() -> Vec<Scenario> {
+    let mut list = in_all();
+    list.extend((27..=31).map(at_version));
+    list.push(at_version(32).since("3.4.0"));
+    list
+}
+
+fn in_all() -> Vec<Scenario> {
     vec![
         delta(
             "delta",
@@ -91,6 +140,22 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "--temp-dir=/mnt/compat",
         ),
         delta("delta-delay-updates", "--delay-updates", "--delay-updates"),
+        delta(
+            "delta-delay-updates-old",
+            "--delay-updates with an old protocol",
+            "--delay-updates --protocol=28",
+        ),
+        delta(
+            "delta-sparse-preallocate",
+            "-S --preallocate --fsync",
+            "-S --preallocate --fsync",
+        )
+        .since("3.2.4"),
+        interrupted(
+            "interrupted-delay-updates",
+            "… with --delay-updates",
+            "--delay-updates",
+        ),
         delta("delta-partial-dir", "--partial-dir", "--partial-dir=.part"),
         delta("delta-fsync", "--fsync", "--fsync").since("3.2.4"),
         delta("delta-preallocate", "--preallocate", "--preallocate").since("3.1.0"),
@@ -157,6 +222,51 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 false => Ok(()),
             }
         }),
+        resumed(
+            "partial-is-told",
+            "what is kept of a file is named as if it stood there",
+            "--partial",
+            "--partial",
+        ),
+        resumed(
+            "partial-without-asking",
+            "… and used by a push without --partial",
+            "--partial",
+            "",
+        ),
+        resumed(
+            "partial-is-appended-to",
+            "… and by one with --append",
+            "--partial",
+            "--append",
+        ),
+        resumed(
+            "partial-dir-is-told",
+            "what is kept for a partial directory",
+            "--partial-dir=.part",
+            "--partial-dir=.part",
+        ),
+        Scenario::new(
+            "partial-dir-in-the-tree",
+            "a partial directory that a stock server left",
+        )
+        .source(large)
+        .destination(|tree| {
+            tree.file(".part/image", &noise(1, 4_000_000)[..3_000_000])?
+                .file(".part/other", b"stays")?
+                .file("sub/.part/zeros", &[0; 500_000])?;
+            Ok(())
+        })
+        .change_source("a directory below", |tree| {
+            tree.file("sub/zeros", &[0; 700_000]).map(drop)
+        })
+        .run("-ain --partial-dir=.part src/ :dst/")
+        .run("-ai --stats --partial-dir=.part src/ :dst/")
+        .leaves("!sub/.part")
+        .leaves("!.part/image")
+        .leaves(".part/other")
+        .run("-ai --delete --partial-dir=.part src/ :dst/")
+        .run("-ai --delete src/ :dst/"),
         Scenario::new("bwlimit", "--bwlimit changes nothing but the time")
             .source(|tree| tree.file("f", &noise(4, 300_000)).map(drop))
             .run("-ai --bwlimit=1m src/ :dst/"),

@@ -35,7 +35,9 @@ mod create;
 mod dir;
 mod escape;
 mod fake_super;
+mod in_place;
 mod inode;
+mod kept;
 pub mod landlock;
 mod links;
 mod list;
@@ -57,6 +59,8 @@ pub use attributes::{AclChange, Attribute, AttributeError, Attributes, Extended}
 pub use create::Replace;
 pub use dir::Dir;
 pub use escape::Escape;
+pub use in_place::InPlace;
+pub use kept::{KEEP_FOR, Kept, KeptFile, KeptNote};
 pub use list::{DirEntry, list_directory};
 pub use metadata::Metadata;
 pub use path::{PathRefusal, TenantPath};

@@ -108,6 +108,13 @@ impl Shared {
         }
     }
 
+    /// An inode takes so many bytes more.
+    pub(super) fn has_grown(&self, bytes: i64) {
+        if self.room.account.counts() && bytes != 0 {
+            self.room.account.add(bytes, 0);
+        }
+    }
+
     /// A new directory.
     pub(super) fn directory_has_come(&self, dir: BorrowedFd<'_>, name: &[u8]) {
         if self.room.account.counts()

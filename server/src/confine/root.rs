@@ -50,7 +50,11 @@ pub(super) struct Shared {
     cache: Mutex<DirCache>,
     pub(super) support: Support,
     pub(super) room: Room,
+    busy: Mutex<Option<Busy>>,
 }
+
+/// Called again and again while something takes long.
+type Busy = Box<dyn FnMut() + Send>;
 
 /// Where things are made that have no name in live yet.
 struct Work {
@@ -150,6 +154,7 @@ impl TenantRoot {
                 cache: Mutex::default(),
                 support: Support::default(),
                 room: Room::new(account),
+                busy: Mutex::default(),
             }),
         })
     }
@@ -210,16 +215,27 @@ impl TenantRoot {
         Ok(Dir::new(Arc::clone(&self.shared), partial, None))
     }
 
+    /// Has `busy` called again and again while a large file is copied, so that whoever waits for
+    /// it can be told that work goes on.
+    pub fn while_busy(&self, busy: impl FnMut() + Send + 'static) {
+        *self.shared.busy() = Some(Box::new(busy));
+    }
+
     /// Waits until everything written to the store's file system is on disk, and reports errors
     /// in writing since the root was opened. Source: syncfs(2), since Linux 5.8.
     pub fn sync(&self) -> io::Result<()> {
         Ok(syncfs(&self.shared.live)?)
     }
 
-    /// Removes what a crash left in staging, and says how many things that were. For the start
-    /// of the daemon, when no session runs.
+    /// Removes what a crash left in staging, and says how many things that were; what broken
+    /// pushes left goes when it is too old. For the start of the daemon, when no session runs.
     pub fn sweep(home: &Path) -> io::Result<u64> {
         let mut swept = 0;
+        match openat(CWD, home.join(PARTIAL), directory_flags(), Mode::empty()) {
+            Ok(partial) => super::kept::sweep(partial)?,
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
         for staging in [home.join(STAGING), home.join(LIVE).join(INNER_STAGING)] {
             match openat(CWD, &staging, directory_flags(), Mode::empty()) {
                 Ok(dir) if staging.ends_with(INNER_STAGING) && !is_ours(&dir)? => {}
@@ -270,6 +286,17 @@ impl Shared {
                 .work
                 .as_ref()
                 .is_some_and(|work| work.inner_staging.is_some())
+    }
+
+    fn busy(&self) -> MutexGuard<'_, Option<Busy>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Work that takes long has gone on a little.
+    pub(super) fn is_busy(&self) {
+        if let Some(busy) = &mut *self.busy() {
+            busy();
+        }
     }
 
     pub(super) fn cache(&self) -> MutexGuard<'_, DirCache> {

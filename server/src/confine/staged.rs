@@ -135,6 +135,17 @@ impl Staged {
         self.shared.room_for(bytes, &mut self.hold)
     }
 
+    /// A file that has a name in staging already.
+    pub(super) fn named(dir: &Dir, file: File, name: StagedName) -> io::Result<Staged> {
+        Staged::new(dir, file, Some(name))
+    }
+
+    /// Starts with the content of another file, sharing its blocks until they are written to.
+    /// `false`: this file system or this pair of files cannot.
+    pub fn clone_content(&self, from: &File) -> io::Result<bool> {
+        unshare::reflink(&self.shared, from, &self.file)
+    }
+
     /// For writing the content (`Write`, `Seek`, `FileExt`), and reading it back.
     pub fn file(&self) -> &File {
         &self.file

@@ -35,6 +35,9 @@ use super::staged::{Staged, StagedName};
 use super::stat::{FileTime, Kind, Stat};
 use super::xattr::{copy_all, forget_server_xattrs};
 
+/// Bytes copied between two words that work goes on: a second's work for a slow disk.
+const COPY_PIECE: u64 = 8 << 20;
+
 /// What [`Dir::update`] did.
 #[derive(Debug)]
 pub struct Updated {
@@ -154,6 +157,20 @@ impl Dir {
         self.replace_all_names(staged.name_in_staging()?, name, &is)?;
         self.shared.has_come(staged.file().as_fd());
         Ok(staged.into_file())
+    }
+
+    /// Starts a new file for `to` that is a regular file of this directory in everything: by
+    /// reflink where the file system can, else with its holes.
+    pub fn stage_copy(&self, name: &[u8], to: &Dir) -> io::Result<Staged> {
+        self.check(name)?;
+        let inode = Inode::hold(self.fd(), name)?;
+        let is = inode.stat()?;
+        if is.kind != Kind::File {
+            return Err(Errno::INVAL.into());
+        }
+        let staged = to.stage(is.mode)?;
+        copy_file(&inode, &open_for_reading(&inode)?, &staged)?;
+        Ok(staged)
     }
 
     /// What an inode is now, if it is the one that was seen.
@@ -378,18 +395,27 @@ fn copy_attributes(from: &Inode<'_>, is: &Stat, to: &Inode<'_>) -> io::Result<()
     Ok(())
 }
 
+/// Makes a file share the blocks of another. `false`: it cannot be done here.
+pub(super) fn reflink(shared: &Shared, from: &File, to: &File) -> io::Result<bool> {
+    if lacks(&shared.support.no_reflink) {
+        return Ok(false);
+    }
+    match ioctl_ficlone(to, from) {
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS) => {
+            note_lack(&shared.support.no_reflink);
+            Ok(false)
+        }
+        // Not this pair of files.
+        Err(Errno::XDEV | Errno::INVAL | Errno::PERM | Errno::TXTBSY) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn copy_content(shared: &Shared, from: &File, to: &File) -> io::Result<()> {
     shared.room_for_copy(from.metadata()?.blocks().saturating_mul(512))?;
-    if !lacks(&shared.support.no_reflink) {
-        match ioctl_ficlone(to, from) {
-            Ok(()) => return Ok(()),
-            Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS) => {
-                note_lack(&shared.support.no_reflink);
-            }
-            // Not this pair of files.
-            Err(Errno::XDEV | Errno::INVAL | Errno::PERM | Errno::TXTBSY) => {}
-            Err(error) => return Err(error.into()),
-        }
+    if reflink(shared, from, to)? {
+        return Ok(());
     }
     let size = from.metadata()?.len();
     ftruncate(to, size)?;
@@ -402,16 +428,18 @@ fn copy_content(shared: &Shared, from: &File, to: &File) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         };
         let hole = seek(from, SeekFrom::Hole(data))?;
-        copy_range(from, to, data, hole)?;
+        copy_range(shared, from, to, data, hole)?;
         at = hole;
     }
     Ok(())
 }
 
-fn copy_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
+fn copy_range(shared: &Shared, from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
     let (mut read_at, mut write_at) = (start, start);
     while read_at < end {
-        let wanted = usize::try_from(end - read_at).unwrap_or(usize::MAX);
+        // In pieces, so that whoever waits for this hears of it.
+        shared.is_busy();
+        let wanted = (end - read_at).min(COPY_PIECE) as usize;
         match copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), wanted) {
             // The file has become shorter.
             Ok(0) => return Ok(()),
@@ -419,7 +447,7 @@ fn copy_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
             Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 seek(from, SeekFrom::Start(read_at))?;
                 seek(to, SeekFrom::Start(write_at))?;
-                copy_by_hand(from, to, end - read_at)?;
+                copy_by_hand(shared, from, to, end - read_at)?;
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -428,10 +456,11 @@ fn copy_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn copy_by_hand(from: &File, mut to: &File, len: u64) -> io::Result<()> {
+fn copy_by_hand(shared: &Shared, from: &File, mut to: &File, len: u64) -> io::Result<()> {
     let mut from = from.take(len);
     let mut buffer = vec![0; 256 << 10];
     loop {
+        shared.is_busy();
         match from.read(&mut buffer)? {
             0 => return Ok(()),
             read => to.write_all(&buffer[..read])?,

@@ -4,6 +4,7 @@
 //! large pieces by [`Outgoing::flush`]. Nothing here ever waits.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use coffre_protocol::mux::{MAX_DATA, MAX_TEXT, MessageKind, put_message};
@@ -59,6 +60,11 @@ impl Outgoing {
 
     /// A line for the person at the other end; `line` has no newline.
     pub(in crate::session) fn text(&mut self, kind: MessageKind, line: &str) {
+        self.raw_text(kind, line.as_bytes().to_vec());
+    }
+
+    /// As [`Self::text`], for lines that carry a name of any bytes.
+    pub(in crate::session) fn raw_text(&mut self, kind: MessageKind, mut line: Vec<u8>) {
         if self.quiet && kind == MessageKind::Info {
             return;
         }
@@ -68,17 +74,6 @@ impl Outgoing {
             MessageKind::Warning if !self.version.at_least(30) => MessageKind::Info,
             kind => kind,
         };
-        let mut bytes = line.as_bytes().to_vec();
-        bytes.truncate(MAX_TEXT - 1);
-        bytes.push(b'\n');
-        self.message(kind, &bytes);
-    }
-
-    /// As [`Self::text`], for lines that carry a name of any bytes.
-    pub(in crate::session) fn raw_text(&mut self, kind: MessageKind, mut line: Vec<u8>) {
-        if self.quiet && kind == MessageKind::Info {
-            return;
-        }
         line.truncate(MAX_TEXT - 1);
         line.push(b'\n');
         self.message(kind, &line);
@@ -167,6 +162,32 @@ impl Outgoing {
     }
 }
 
+/// Tells a client with a timeout that the server lives, from within work that cannot come back to
+/// the event loop meanwhile. What [`Outgoing`] holds is whole frames, so these stand between them.
+pub(in crate::session) struct Pulse {
+    pipe: Arc<Pipe>,
+    /// No two signs of life are closer than this.
+    lull: Duration,
+    last: Instant,
+}
+
+impl Pulse {
+    pub(in crate::session) fn new(pipe: Arc<Pipe>, lull: Duration) -> Self {
+        let last = Instant::now();
+        Self { pipe, lull, last }
+    }
+
+    /// Work has gone on a little.
+    pub(in crate::session) fn beat(&mut self) {
+        if self.last.elapsed() >= self.lull {
+            self.last = Instant::now();
+            let mut wire = Vec::with_capacity(HEADER);
+            put_message(&mut wire, MessageKind::Data, &[]);
+            self.pipe.send(Output::Stdout(Bytes::from(wire)));
+        }
+    }
+}
+
 /// Appends to the data stream.
 impl Write for Outgoing {
     fn put(&mut self, mut bytes: &[u8]) {
@@ -193,6 +214,22 @@ impl Write for Outgoing {
 mod tests {
     use super::*;
     use coffre_protocol::mux::{Demux, Message, Piece};
+
+    #[test]
+    fn a_pulse_is_a_whole_frame_without_data_and_no_more_than_one_in_a_lull() {
+        let pipe = Arc::new(Pipe::new());
+        Pulse::new(Arc::clone(&pipe), Duration::from_secs(3600)).beat();
+        assert_eq!(pipe.output_backlog(), 0);
+        Pulse::new(Arc::clone(&pipe), Duration::ZERO).beat();
+        assert_eq!(pipe.output_backlog(), HEADER);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let Some(Output::Stdout(bytes)) = runtime.block_on(pipe.next_output()) else {
+            panic!("no output")
+        };
+        assert_eq!(bytes[..], [0, 0, 0, 7]);
+    }
 
     #[test]
     fn data_and_messages_come_out_in_the_order_they_were_said() {

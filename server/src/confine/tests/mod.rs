@@ -2,6 +2,7 @@
 
 mod deep;
 mod escapes;
+mod kept;
 mod kernel;
 mod random;
 mod sharing;

@@ -26,6 +26,8 @@ pub(super) struct Basis {
 enum Place {
     /// What has the entry's own name.
     Destination,
+    /// What a broken push left of it, beside the tree.
+    Kept,
     /// A file of the tenant's tree.
     Tree(TenantPath),
 }
@@ -40,8 +42,25 @@ impl Basis {
         }
     }
 
+    /// What is kept of a file, told as `kind`.
+    pub(super) fn kept(kind: BasisType) -> Self {
+        Self {
+            kind,
+            xname: None,
+            place: Place::Kept,
+        }
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.place == Place::Kept
+    }
+
+    /// Whether it is, or is a copy of, what has the entry's name.
+    pub(super) fn has_content_of_destination(&self) -> bool {
+        self.place == Place::Destination || self.kind == BasisType::Backup
+    }
+
     /// Another file of the tree, by its path from the tenant's root.
-    #[expect(dead_code, reason = "alternates and similarly named files are to come")]
     pub(super) fn in_tree(kind: BasisType, path: TenantPath, xname: Option<Vec<u8>>) -> Self {
         Self {
             kind,
@@ -89,6 +108,14 @@ impl Receiver {
                 let name = self.target_name(entry);
                 let dir = self.dir_of(entry)?.ok_or(io::ErrorKind::NotFound)?;
                 dir.open_file(&name)
+            }
+            Place::Kept => {
+                let path = self.tree_path(entry)?;
+                let kept = match &self.kept {
+                    Some(kept) => kept.find(&path)?,
+                    None => None,
+                };
+                Ok(kept.ok_or(io::ErrorKind::NotFound)?.file)
             }
             Place::Tree(path) => {
                 let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;

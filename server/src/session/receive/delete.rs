@@ -294,19 +294,30 @@ impl Receiver {
             self.say_not_empty(&path);
             return Ok(false);
         }
-        if !self.policy.dry_run {
+        if !self.policy.dry_run || self.policy.info.backup {
             if item.kind == Kind::Dir {
                 self.forget_dir(&path);
             }
             let removed = match self.dir_at(parent) {
-                Ok(Some(dir)) if item.kind == Kind::Dir => dir.remove_dir(&item.name),
-                Ok(Some(dir)) => dir.remove_file(&item.name),
+                Ok(_) if self.policy.dry_run && item.kind == Kind::Dir => Ok(true),
+                Ok(Some(dir)) if item.kind == Kind::Dir => {
+                    dir.remove_dir(&item.name).map(|()| true)
+                }
+                Ok(Some(dir)) => self.remove_or_back_up(&dir, &item.name, &path)?,
                 Ok(None) => Err(io::ErrorKind::NotFound.into()),
                 Err(error) => Err(error),
             };
+            if let Ok(false) = removed {
+                return Ok(false);
+            }
             if let Err(error) = removed {
                 if error.kind() == io::ErrorKind::NotFound {
                     return Ok(true);
+                }
+                // The backups of what was in it.
+                if error.kind() == io::ErrorKind::DirectoryNotEmpty {
+                    self.say_not_empty(&path);
+                    return Ok(false);
                 }
                 self.file_error("delete_file: unlink", &path, &error);
                 return Ok(false);
@@ -322,7 +333,7 @@ impl Receiver {
         Ok(true)
     }
 
-    fn say_deleted(&mut self, path: &[u8], is_dir: bool) {
+    pub(super) fn say_deleted(&mut self, path: &[u8], is_dir: bool) {
         if self.negotiated.version.at_least(29) {
             self.out.deleted(path, is_dir);
         } else if self.policy.info.del || self.policy.itemizes {

@@ -10,6 +10,7 @@ use coffre_protocol::mux::MessageKind;
 use super::messages::reason;
 use super::{Fatal, Receiver};
 use crate::confine::{Dir, Kind, TenantPath, Unresolved};
+use crate::session::output::Pulse;
 
 /// The settled destination.
 #[derive(Debug, Clone)]
@@ -85,6 +86,7 @@ impl Receiver {
             }
             Err(error) => return Err(cannot_stat(&argument, &error)),
         }
+        self.settle_other_directories()?;
         if self.policy.info.delta_transmission {
             let state = if self.policy.whole_file {
                 "disabled"
@@ -102,6 +104,11 @@ impl Receiver {
                     }
                 ),
             );
+        }
+        self.open_kept();
+        if let Some(lull) = self.lull() {
+            let mut pulse = Pulse::new(Arc::clone(&self.pipe), lull);
+            self.root.while_busy(move || pulse.beat());
         }
         self.begin_walk();
         Ok(())

@@ -233,6 +233,9 @@ impl Receiver {
             Err(error) => return self.entry_failed("failed to read attributes of", entry, &error),
         };
         let flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, base);
+        if !self.back_up_replaced(entry, &target)? {
+            return Ok(());
+        }
         if !self.policy.dry_run {
             let replace = if target.stat.is_some() {
                 Replace::Yes

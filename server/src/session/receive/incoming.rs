@@ -6,9 +6,11 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use coffre_protocol::ExitCode;
 use coffre_protocol::checksum::FileSummer;
 use coffre_protocol::delta::Token;
 use coffre_protocol::flist::{EntryRef, FileKind, FileList};
@@ -19,8 +21,9 @@ use coffre_protocol::wire::{Decode, Reader};
 
 use super::basis::Basis;
 use super::generator::Job;
+use super::policy::Append;
 use super::stream::{Expect, UnitError};
-use super::writer::FileWriter;
+use super::writer::{FileWriter, Held, Sink};
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{Kind, Replace, XattrSet};
 
@@ -95,6 +98,16 @@ impl Outstanding {
     }
 }
 
+/// What became of a file that is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Published {
+    Now,
+    /// It waits for the end of the run.
+    Later,
+    /// The client was told.
+    Failed,
+}
+
 /// The file whose content is arriving.
 pub(super) struct Incoming {
     awaited: Awaited,
@@ -108,6 +121,28 @@ pub(super) struct Incoming {
     /// The basis was there when its sums were sent, and is gone now.
     lost_basis: bool,
     summer: FileSummer,
+    /// Bytes that came as they are, this time and when the kept basis was made.
+    literal: u64,
+}
+
+/// What there is of a file whose rest will not come.
+pub(super) struct Broken {
+    pub(super) list: Arc<FileList>,
+    pub(super) ndx: u32,
+    pub(super) writer: FileWriter,
+    pub(super) literal: u64,
+}
+
+impl Incoming {
+    /// `None`: nothing had been written yet.
+    pub(super) fn break_off(self) -> Option<Broken> {
+        Some(Broken {
+            list: self.list,
+            ndx: self.awaited.ndx,
+            writer: self.writer?,
+            literal: self.literal,
+        })
+    }
 }
 
 impl Receiver {
@@ -236,6 +271,7 @@ impl Receiver {
             writer: None,
             lost_basis: false,
             summer,
+            literal: 0,
         });
         if has_values {
             self.begin_xattr_reply(&missing, &allowed);
@@ -351,7 +387,7 @@ impl Receiver {
             }
             incoming.lost_basis = basis.is_some() && incoming.basis.is_none();
             if !incoming.lost_basis {
-                incoming.writer = self.open_writer(&entry)?;
+                self.begin_content(&mut incoming, &entry, basis.as_ref())?;
             }
         }
         self.tokens.begin_file(&incoming.head);
@@ -363,29 +399,151 @@ impl Receiver {
         Ok(())
     }
 
-    /// Makes the unnamed file that the content goes into. `None`: it could not be made, which was
-    /// told to the client; the content is thrown away. Errors: the store is full or broken.
-    fn open_writer(&mut self, entry: &EntryRef<'_>) -> Result<Option<FileWriter>, Fatal> {
-        let made = self.dir_of(entry).and_then(|dir| match dir {
-            Some(dir) => dir.stage(self.policy.staging_mode(entry)),
-            None => Err(std::io::ErrorKind::NotFound.into()),
-        });
-        match made {
-            Ok(staged) => {
-                let mut writer = FileWriter::new(staged, self.policy.sparse);
-                if self.policy.preallocate {
-                    writer.preallocate(entry.len());
-                }
-                Ok(Some(writer))
+    /// Makes or opens the file that the content goes into. No writer: it could not be had, which
+    /// was told to the client; the content is thrown away. Errors: the store is full or broken.
+    fn begin_content(
+        &mut self,
+        incoming: &mut Incoming,
+        entry: &EntryRef<'_>,
+        basis: Option<&Basis>,
+    ) -> Result<(), Fatal> {
+        let AwaitedKind::File { is_redo, .. } = incoming.awaited.kind else {
+            return Ok(());
+        };
+        let appends = self.policy.append != Append::No && !is_redo && !incoming.head.is_empty();
+        let (sink, held) = match self.open_sink(incoming, entry, basis, appends) {
+            Ok(opened) => opened,
+            Err((action, error)) if super::messages::is_store_failure(&error) => {
+                return Err(self.store_failure(action, &path_of(entry), &error));
             }
-            Err(error) if super::messages::is_store_failure(&error) => {
-                Err(self.store_failure("mkstemp", &path_of(entry), &error))
+            Err((action, error)) => {
+                self.file_error(action, &path_of(entry), &error);
+                return Ok(());
             }
-            Err(error) => {
-                self.file_error("mkstemp", &path_of(entry), &error);
-                Ok(None)
-            }
+        };
+        let mut writer = FileWriter::new(sink, held, self.policy.sparse);
+        if self.policy.preallocate {
+            writer.preallocate(entry.len());
         }
+        incoming.writer = Some(writer);
+        if appends {
+            self.pass_over_what_is_there(incoming)?;
+        }
+        Ok(())
+    }
+
+    /// The file to write into, and what it holds.
+    fn open_sink(
+        &mut self,
+        incoming: &mut Incoming,
+        entry: &EntryRef<'_>,
+        basis: Option<&Basis>,
+        appends: bool,
+    ) -> Result<(Sink, Held), (&'static str, io::Error)> {
+        let in_place = self.policy.inplace;
+        if basis.is_some_and(Basis::is_kept) {
+            let path = self.tree_path(entry).map_err(|error| ("open", error))?;
+            let found = match &self.kept {
+                Some(kept) => kept.find(&path).map_err(|error| ("open", error))?,
+                None => None,
+            };
+            let note = found.and_then(|found| found.note);
+            incoming.literal = note.map_or(0, |note| note.literal);
+            // Appending needs what is there in the new file; and a client that keeps the rules
+            // for files in place sends blocks only from behind the end of what was written.
+            let (true, Some(kept)) = (in_place, &mut self.kept) else {
+                return self.stage(incoming, entry);
+            };
+            let taken = kept.take(&path).map_err(|error| ("open", error))?;
+            return match taken {
+                Some(staged) => {
+                    let len = incoming.head.basis_len();
+                    let is_basis = true;
+                    Ok((Sink::Staged(staged), Held { len, is_basis }))
+                }
+                None => Err(("open", io::ErrorKind::NotFound.into())),
+            };
+        }
+        if !in_place {
+            return self.stage(incoming, entry);
+        }
+        let target = self.target(entry).map_err(|error| ("open", error))?;
+        let (Some(dir), Some(have)) = (&target.dir, &target.stat) else {
+            if appends {
+                return Err(("open", io::ErrorKind::NotFound.into()));
+            }
+            return self.stage(incoming, entry);
+        };
+        if have.kind != Kind::File {
+            return self.stage(incoming, entry);
+        }
+        let file = dir
+            .open_in_place(&target.name, have)
+            .map_err(|error| ("open", error))?;
+        let mut held = Held {
+            len: file
+                .file()
+                .metadata()
+                .map_err(|error| ("open", error))?
+                .len(),
+            is_basis: basis.is_some_and(Basis::has_content_of_destination),
+        };
+        if self.policy.sparse && self.policy.whole_file {
+            // Holes come cheapest in a file that is empty at first.
+            file.file()
+                .set_len(0)
+                .map_err(|error| ("ftruncate", error))?;
+            held = Held::default();
+        }
+        Ok((Sink::InPlace(file), held))
+    }
+
+    /// A new file, as a clone of the basis where the file system can.
+    fn stage(
+        &mut self,
+        incoming: &Incoming,
+        entry: &EntryRef<'_>,
+    ) -> Result<(Sink, Held), (&'static str, io::Error)> {
+        let mut make = || {
+            let dir = self.dir_of(entry)?.ok_or(io::ErrorKind::NotFound)?;
+            let staged = dir.stage(self.policy.staging_mode(entry))?;
+            let mut held = Held::default();
+            if let Some(basis) = &incoming.basis
+                && incoming.head.basis_len() >= WORTH_CLONING
+                && staged.clone_content(basis)?
+            {
+                held.len = staged.file().metadata()?.len();
+                held.is_basis = true;
+            }
+            Ok((Sink::Staged(staged), held))
+        };
+        make().map_err(|error| ("mkstemp", error))
+    }
+
+    /// Appending: what is there stays, and with `--append-verify` takes part in the sum.
+    fn pass_over_what_is_there(&mut self, incoming: &mut Incoming) -> Result<(), Fatal> {
+        let (Some(writer), Some(basis)) = (&mut incoming.writer, &incoming.basis) else {
+            return Ok(());
+        };
+        let len = incoming.head.basis_len();
+        writer.append_at(len);
+        if self.policy.append != Append::Verified {
+            return Ok(());
+        }
+        let mut at = 0;
+        self.buffer.resize(COPY_STEP, 0);
+        while at < len {
+            let step = (len - at).min(COPY_STEP as u64) as usize;
+            let piece = &mut self.buffer[..step];
+            if let Err(error) = basis.read_exact_at(piece, at) {
+                piece.fill(0);
+                tracing::warn!(%error, "cannot read a file that is appended to");
+            }
+            incoming.summer.update(piece);
+            at += step as u64;
+            self.stay_alive();
+        }
+        Ok(())
     }
 
     /// Takes tokens of the file at hand. `false`: the input is used up.
@@ -404,6 +562,7 @@ impl Receiver {
                 None => return Ok(false),
                 Some(Token::Literal(bytes)) => {
                     self.totals.literal += bytes.len() as u64;
+                    incoming.literal += bytes.len() as u64;
                     incoming.summer.update(bytes);
                     if let Some(writer) = &mut incoming.writer
                         && let Err(error) = writer.write(bytes)
@@ -460,7 +619,7 @@ impl Receiver {
                 self.tokens.matched(piece);
             }
             self.totals.matched += step as u64;
-            if let Err(error) = writer.write(&self.buffer[..step]) {
+            if let Err(error) = writer.write_matched(&self.buffer[..step], at) {
                 return Err(self.write_failed(incoming, &error));
             }
             at += step as u64;
@@ -482,6 +641,7 @@ impl Receiver {
             writer,
             summer,
             lost_basis,
+            literal,
             ..
         } = incoming;
         let ndx = awaited.ndx;
@@ -494,27 +654,34 @@ impl Receiver {
         let is_whole = summer.finish().as_bytes() == sum;
         match writer {
             Some(writer) if is_whole => {
-                if self.publish(&entry, writer, &values)? {
+                let published = self.publish(&entry, writer, &values)?;
+                if published != Published::Failed {
                     self.totals.transferred += 1;
                     self.totals.transferred_size =
                         self.totals.transferred_size.saturating_add(entry.len());
-                    if self.policy.reports_success {
-                        self.successes.push(ndx);
+                }
+                match published {
+                    Published::Now => {
+                        if self.policy.reports_success {
+                            self.successes.push(ndx);
+                        }
+                        self.leader_done(ndx, &entry)?;
                     }
-                    self.leader_done(ndx, &entry)?;
-                } else {
-                    self.leader_failed(ndx)?;
+                    Published::Later => self.delayed.push(ndx),
+                    Published::Failed => self.leader_failed(ndx)?,
                 }
             }
             None if is_redo || !lost_basis => self.leader_failed(ndx)?,
-            _ if !is_redo => {
+            writer if !is_redo => {
+                self.keep_unverified(&entry, writer, literal);
                 if self.policy.verbose > 0 || self.policy.itemizes {
                     self.verification_text(MessageKind::Warning, &entry);
                 }
                 self.redo_later(ndx);
                 return Ok(());
             }
-            _ => {
+            writer => {
+                self.keep_unverified(&entry, writer, literal);
                 self.verification_text(MessageKind::ErrorXfer, &entry);
                 self.totals.had_errors = true;
                 self.leader_failed(ndx)?;
@@ -523,28 +690,29 @@ impl Receiver {
         self.closed(ndx)
     }
 
-    /// Gives a whole file its attributes and its name. `false`: it failed and was reported.
+    /// Gives a whole file its attributes and its name.
     fn publish(
         &mut self,
         entry: &EntryRef<'_>,
         writer: FileWriter,
         values: &HashMap<u32, Vec<u8>>,
-    ) -> Result<bool, Fatal> {
+    ) -> Result<Published, Fatal> {
         let path = path_of(entry);
-        let mut staged = match writer.finish() {
-            Ok(staged) => staged,
+        let tree_path = self.tree_path(entry);
+        let sink = match writer.finish() {
+            Ok(sink) => sink,
             Err(error) => return Err(self.store_failure("write failed on", &path, &error)),
         };
         let target = match self.target(entry) {
             Ok(target) => target,
             Err(error) => {
                 self.entry_failed("failed to stat", entry, &error)?;
-                return Ok(false);
+                return Ok(Published::Failed);
             }
         };
         let Some(dir) = &target.dir else {
             self.file_error("rename", &path, &std::io::ErrorKind::NotFound.into());
-            return Ok(false);
+            return Ok(Published::Failed);
         };
         let have = target.stat.filter(|have| have.kind == Kind::File);
         let local = match have.map(|_| self.local_xattrs_if_kept(dir, &target.name)) {
@@ -556,15 +724,47 @@ impl Receiver {
             }
         };
         let mut wanted = self.wanted(entry, have.as_ref(), &local, values);
-        // A new inode has none of the old one's times.
+        // A new inode has none of the old one's times, and one that was written to neither.
         wanted.set_time(&self.policy, entry);
         self.tell_lost_values(entry, &wanted);
+        let mut staged = match (sink, have) {
+            (Sink::Staged(staged), _) => staged,
+            (Sink::InPlace(file), Some(have)) => {
+                let result = super::attributes::update(dir, &target.name, &have, &wanted);
+                self.report_attributes(entry, result)?;
+                if self.policy.fsync
+                    && let Err(error) = file.file().sync_all()
+                {
+                    return Err(self.store_failure("fsync failed on", &path, &error));
+                }
+                return Ok(Published::Now);
+            }
+            (Sink::InPlace(_), None) => {
+                self.file_error("stat", &path, &io::ErrorKind::NotFound.into());
+                return Ok(Published::Failed);
+            }
+        };
         let result = staged.apply(&wanted.attributes());
         self.report_attributes(entry, result)?;
         if self.policy.fsync
             && let Err(error) = staged.file().sync_all()
         {
             return Err(self.store_failure("fsync failed on", &path, &error));
+        }
+        if self.policy.delay_updates
+            && let Some(kept) = &mut self.kept
+        {
+            let held = tree_path.and_then(|path| kept.keep_whole(staged, &path));
+            return match held {
+                Ok(()) => Ok(Published::Later),
+                Err(error) => {
+                    self.entry_failed("rename", entry, &error)?;
+                    Ok(Published::Failed)
+                }
+            };
+        }
+        if !self.back_up_replaced(entry, &target)? {
+            return Err(self.cannot_back_up(&path));
         }
         let replace = if target.stat.is_some() {
             Replace::Yes
@@ -573,12 +773,69 @@ impl Receiver {
         };
         self.touched(entry.dir());
         match staged.publish(dir, &target.name, replace) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.forget_kept(entry);
+                Ok(Published::Now)
+            }
             Err(error) => {
                 self.entry_failed("rename", entry, &error)?;
-                Ok(false)
+                Ok(Published::Failed)
             }
         }
+    }
+
+    /// What cannot be kept must not be replaced: stock ends here, and so do we.
+    fn cannot_back_up(&self, path: &[u8]) -> Fatal {
+        let shown = String::from_utf8_lossy(&self.shown(path)).into_owned();
+        Fatal::exit(
+            ExitCode::FileIo,
+            format!("rsync: [receiver] no backup of \"{shown}\" could be made"),
+        )
+    }
+
+    /// `--delay-updates`: puts in place what has come.
+    pub(super) fn put_delayed_in_place(&mut self) -> Result<(), Fatal> {
+        for ndx in std::mem::take(&mut self.delayed) {
+            let place = self.list_of(ndx)?;
+            let list = Arc::clone(&self.lists[place].list);
+            let Some(entry) = list.entry(ndx) else {
+                continue;
+            };
+            match self.put_one_in_place(&entry)? {
+                Ok(true) => {
+                    self.forget_kept(&entry);
+                    if self.policy.reports_success {
+                        self.successes.push(ndx);
+                    }
+                    self.leader_done(ndx, &entry)?;
+                }
+                Ok(false) => self.leader_failed(ndx)?,
+                Err(error) => {
+                    self.entry_failed("rename", &entry, &error)?;
+                    self.leader_failed(ndx)?;
+                }
+            }
+            self.stay_alive();
+        }
+        Ok(())
+    }
+
+    /// `Ok(false)`: it stays where it is, and the client was told.
+    fn put_one_in_place(&mut self, entry: &EntryRef<'_>) -> Result<io::Result<bool>, Fatal> {
+        let target = match self.target(entry) {
+            Ok(target) => target,
+            Err(error) => return Ok(Err(error)),
+        };
+        if !self.back_up_replaced(entry, &target)? {
+            return Ok(Ok(false));
+        }
+        self.touched(entry.dir());
+        let path = self.tree_path(entry);
+        let (Some(dir), Some(kept)) = (&target.dir, &mut self.kept) else {
+            return Ok(Err(io::ErrorKind::NotFound.into()));
+        };
+        let placed = path.and_then(|path| kept.put_in_place(&path, dir, &target.name));
+        Ok(placed.map(|()| true))
     }
 
     /// Asks for a file once more: at once with incremental recursion, else in its own phase.
@@ -597,18 +854,25 @@ impl Receiver {
     }
 
     fn verification_text(&mut self, kind: MessageKind, entry: &EntryRef<'_>) {
-        let (word, tail): (&[u8], &[u8]) = if kind == MessageKind::Warning {
-            (
-                b"WARNING: ",
-                b" failed verification -- update discarded (will try again).",
-            )
-        } else {
-            (b"ERROR: ", b" failed verification -- update discarded.")
+        let (word, next): (&[u8], &[u8]) = match kind {
+            MessageKind::Warning => (b"WARNING: ", b" (will try again)."),
+            _ => (b"ERROR: ", b"."),
         };
-        self.out
-            .raw_text(kind, [word, &path_of(entry), tail].concat());
+        let kept: &[u8] = if self.policy.partial_dir.is_some() {
+            b"put into partial-dir"
+        } else if self.policy.keeps_broken {
+            b"retained"
+        } else {
+            b"discarded"
+        };
+        let path = path_of(entry);
+        let line = [word, &path, b" failed verification -- update ", kept, next];
+        self.out.raw_text(kind, line.concat());
     }
 }
+
+/// The least basis, in bytes, that a new file starts as a clone of.
+const WORTH_CLONING: u64 = 64 << 10;
 
 /// How much of a basis is copied at a time.
 const COPY_STEP: usize = 256 << 10;

@@ -17,6 +17,7 @@
 //! connection gone. Whatever happens, no half-written file has a name.
 
 mod attributes;
+mod backups;
 mod basis;
 pub(super) mod decide;
 mod delete;
@@ -25,6 +26,7 @@ mod directory;
 mod generator;
 mod hardlinks;
 mod incoming;
+mod keeping;
 mod lists;
 pub(super) mod messages;
 mod names;
@@ -51,6 +53,7 @@ use coffre_protocol::ndx::NdxCoder;
 use coffre_protocol::options::ServerOptions;
 
 use self::attributes::XattrExchange;
+use self::backups::Backups;
 use self::delete::Deletion;
 use self::destination::Destination;
 use self::generator::{Job, Walk};
@@ -67,7 +70,7 @@ use self::totals::Totals;
 use super::agreed::Agreed;
 use super::outcome::{Fatal, Outcome};
 use super::output::Outgoing;
-use crate::confine::{Dir, TenantRoot};
+use crate::confine::{Dir, Kept, TenantRoot};
 use crate::session::Pipe;
 use crate::session::pipe::Event;
 
@@ -97,7 +100,12 @@ pub(crate) struct Receiver {
     ndx_in: NdxCoder,
     tokens: TokenDecoder,
     incoming: Option<Incoming>,
+    /// What broken pushes left, once the destination is known.
+    kept: Option<Kept>,
     outstanding: Outstanding,
+    backups: Option<Backups>,
+    /// Whole files that wait beside the tree for the end (`--delay-updates`).
+    delayed: Vec<u32>,
     last_input: Instant,
 
     // The lists.
@@ -189,6 +197,9 @@ impl Receiver {
             ndx_in: NdxCoder::new(agreed.version),
             tokens: TokenDecoder::new(agreed.compression, agreed.version),
             incoming: None,
+            kept: None,
+            backups: None,
+            delayed: Vec::new(),
             outstanding: Outstanding::default(),
             last_input: now,
             flists: Flists::new(&format),
@@ -393,12 +404,17 @@ impl Receiver {
         };
         let error = (exit != ExitCode::Ok).then(|| exit.text().to_owned());
         let ended_well = exit != ExitCode::Partial;
+        if ended_well {
+            self.forget_orphans();
+        }
         self.outcome(exit.code().into(), ended_well, error)
     }
 
     /// Ends a run that cannot go on.
     fn abandon(&mut self, fatal: Fatal) -> Outcome {
-        self.incoming = None;
+        if let Some(incoming) = self.incoming.take() {
+            self.keep_broken(incoming);
+        }
         match fatal {
             Fatal::Exit { exit, message } => {
                 self.out.text(MessageKind::Error, &message);
@@ -409,7 +425,7 @@ impl Receiver {
                         exit.text(),
                         exit.code(),
                         // Stock names the process; before the transfer there is only one.
-                        if self.destination.is_some() {
+                        if self.kept.is_some() {
                             "receiver"
                         } else {
                             "Receiver"

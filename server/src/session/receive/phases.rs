@@ -120,7 +120,11 @@ impl Receiver {
         }
         // From protocol 30 on every request gets a reply, or word that there is none; a reply can
         // lead to further requests (hard links whose leader failed), which belong to this phase.
-        let is_open = self.lists.iter().any(|state| state.open > 0);
+        // Links to files that are put in place at the end wait for them.
+        let is_open = match self.delayed.is_empty() {
+            true => self.lists.iter().any(|state| state.open > 0),
+            false => self.outstanding.len() > 0,
+        };
         if is_open && self.negotiated.version.at_least(30) {
             return Ok(());
         }
@@ -131,13 +135,16 @@ impl Receiver {
 
     fn end_settling(&mut self) -> Result<(), Fatal> {
         // Notes of hard links that wait for a file sent again must come before R3.
-        let must_wait = self.totals.redone > 0 || !self.negotiated.version.at_least(29);
+        let must_wait = self.totals.redone > 0
+            || !self.delayed.is_empty()
+            || !self.negotiated.version.at_least(29);
         if must_wait && !self.marks.has_answer(2) {
             return Ok(());
         }
         if self.marks.has_answer(2) {
             self.fail_unanswered()?;
         }
+        self.put_delayed_in_place()?;
         if self.has_jobs() {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use coffre_protocol::ProtocolVersion;
 use coffre_protocol::flist::EntryRef;
+pub(super) use coffre_protocol::options::Append;
 use coffre_protocol::options::{
     DeleteTiming, Info, LogFormat, ModifyWindow, RemoveSource, ServerOptions, WholeFile, Xattrs,
 };
@@ -25,6 +26,7 @@ pub(super) struct Wants {
     pub(super) nonreg: bool,
     pub(super) symsafe: bool,
     pub(super) del: bool,
+    pub(super) backup: bool,
     /// `X is uptodate`
     pub(super) name_unchanged: bool,
     /// `created directory X`
@@ -63,6 +65,19 @@ pub(super) struct Policy {
 
     pub(super) whole_file: bool,
     pub(super) block_len: Option<u32>,
+    pub(super) inplace: bool,
+    pub(super) append: Append,
+    /// What broke off is kept for the next time.
+    pub(super) keeps_broken: bool,
+    /// What is kept is told as a file in this directory: relative to that of each file, or
+    /// absolute.
+    pub(super) partial_dir: Option<Vec<u8>>,
+    /// Files are put in place at the end, all at once.
+    pub(super) delay_updates: bool,
+    pub(super) temp_dir: Option<Vec<u8>>,
+    pub(super) backup: bool,
+    pub(super) backup_dir: Option<Vec<u8>>,
+    pub(super) backup_suffix: Vec<u8>,
     pub(super) sparse: bool,
     pub(super) preallocate: bool,
     pub(super) fsync: bool,
@@ -86,12 +101,25 @@ pub(super) struct Policy {
     pub(super) umask: u32,
 }
 
+/// A backup directory as it is told to the client; empty for the destination itself.
+fn without_dots(mut dir: &[u8]) -> &[u8] {
+    while let Some(rest) = dir.strip_prefix(b"./") {
+        dir = rest;
+    }
+    if dir == b"." { b"" } else { dir }
+}
+
 /// The server's umask: what stock servers run with, whatever this process was started with.
 const UMASK: u32 = 0o022;
 
 impl Policy {
     pub(super) fn new(options: &ServerOptions, version: ProtocolVersion) -> Self {
         let info = options.info();
+        let backup_dir = options
+            .backup_dir
+            .as_ref()
+            .map(|dir| without_dots(dir).to_vec())
+            .filter(|dir| !dir.is_empty());
         let itemizes = matches!(
             options.log_format,
             LogFormat::Itemize | LogFormat::ItemizeUnchanged
@@ -106,7 +134,8 @@ impl Policy {
             owner: options.owner,
             group: options.group,
             times: options.times,
-            omit_dir_times: options.omit_dir_times,
+            // A backup beside its file changes the time of the directory: it is not kept then.
+            omit_dir_times: options.omit_dir_times || (options.backup && backup_dir.is_none()),
             omit_link_times: options.omit_link_times,
             atimes: options.atimes,
             acls: options.acls,
@@ -138,6 +167,17 @@ impl Policy {
             min_size: options.min_size,
             whole_file: options.whole_file == WholeFile::Always,
             block_len: options.block_size,
+            inplace: options.writes_in_place(),
+            append: options.append(version),
+            keeps_broken: options.partial
+                || options.partial_dir().is_some()
+                || options.writes_in_place(),
+            partial_dir: options.partial_dir().map(<[u8]>::to_vec),
+            delay_updates: options.delay_updates,
+            temp_dir: options.temp_dir.clone(),
+            backup: options.backup,
+            backup_dir: backup_dir.clone(),
+            backup_suffix: options.backup_suffix.clone(),
             sparse: options.sparse,
             preallocate: options.preallocate,
             fsync: options.fsync,
@@ -155,6 +195,7 @@ impl Policy {
                 nonreg: info.wants(Info::Nonreg),
                 symsafe: info.wants(Info::Symsafe),
                 del: info.wants(Info::Del),
+                backup: info.wants(Info::Backup),
                 name_unchanged: info.level(Info::Name) >= 2 && says_names,
                 created_destination: info.wants(Info::Name) || itemizes,
                 delta_transmission: info.level(Info::Flist) >= 1 && options.verbosity >= 2,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use coffre_protocol::flist::EntryRef;
-use coffre_protocol::item::{ItemFlags, ItemHead};
+use coffre_protocol::item::{BasisType, ItemFlags, ItemHead};
 use coffre_protocol::mux::MessageKind;
 use coffre_protocol::sum::{BlockSumEncoder, SumHead};
 use coffre_protocol::wire::Write;
@@ -14,7 +14,7 @@ use super::decide;
 use super::delete::Way;
 use super::generator::Target;
 use super::incoming::Awaited;
-use super::policy::QuickCheck;
+use super::policy::{Append, QuickCheck};
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{Dir, Kind, Stat};
 
@@ -54,6 +54,7 @@ impl Receiver {
                 return Ok(());
             }
             if self.is_up_to_date(entry, &target)? {
+                self.forget_kept(entry);
                 return self.leave_as_is(ndx, entry, &target);
             }
         } else if target.stat.is_some()
@@ -61,11 +62,22 @@ impl Receiver {
         {
             return Ok(());
         }
-        if target.stat.is_none() && self.links.waits_for_later_member(ndx, entry) {
+        let partial = self.partial_basis(entry, &target, false);
+        if self.policy.append != Append::No {
+            let there = target.stat.map(|have| have.size);
+            let there = partial.as_ref().map(|found| found.len).or(there);
+            if there.is_some_and(|len| len >= entry.len()) {
+                return Ok(());
+            }
+        }
+        if target.stat.is_none()
+            && partial.is_none()
+            && self.links.waits_for_later_member(ndx, entry)
+        {
             self.opened(ndx)?;
             return Ok(());
         }
-        self.request(ndx, entry, &target, false)
+        self.request(ndx, entry, &target, partial, false)
     }
 
     /// `--max-size` and `--min-size`.
@@ -155,6 +167,7 @@ impl Receiver {
         ndx: u32,
         entry: &EntryRef<'_>,
         target: &Target,
+        partial: Option<OpenBasis>,
         is_redo: bool,
     ) -> Result<(), Fatal> {
         let extra = match self.extra(entry, target) {
@@ -168,8 +181,31 @@ impl Receiver {
         if self.policy.quick_check == QuickCheck::Checksum && target.stat.is_some() {
             flags |= ItemFlags::REPORT_CHANGE;
         }
-        let flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, flags);
-        let found = self.find_basis(entry, target);
+        let mut flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, flags);
+        let mut found = partial.or_else(|| self.find_basis(entry, target));
+        if self.policy.inplace
+            && !is_redo
+            && !self.policy.dry_run
+            && self.backups.is_some()
+            && let (Some(dir), Some(have)) = (&target.dir, &target.stat)
+            && have.kind == Kind::File
+            && found
+                .as_ref()
+                .is_none_or(|found| found.basis.kind == BasisType::Destination)
+        {
+            let Some(copy) = self.copy_to_backup(entry, dir, &target.name)? else {
+                return self.leader_failed(ndx);
+            };
+            if let Some(found) = &mut found {
+                found.basis = copy;
+            }
+        }
+        if let Some(found) = found
+            .as_ref()
+            .filter(|found| found.basis.is_kept() && found.basis.kind == BasisType::Destination)
+        {
+            flags = self.report_kept(entry, found.len, flags);
+        }
         let mut item = ItemHead {
             flags,
             basis_type: None,
@@ -189,6 +225,7 @@ impl Receiver {
             self.await_reply(Awaited::dry_run(ndx, item));
             return Ok(());
         }
+        let found = found.filter(|_| !self.policy.whole_file);
         let head = found.as_ref().map_or(SumHead::NONE, |found| {
             self.negotiated
                 .sum_head(found.len, self.policy.block_len, is_redo)
@@ -200,7 +237,9 @@ impl Receiver {
         let basis = found.as_ref().map(|found| found.basis.clone());
         let missing = extra.missing;
         self.await_reply(Awaited::file(ndx, item, missing, head, basis, is_redo));
-        if let Some(OpenBasis { file, len, .. }) = found {
+        // What is appended to is told by its length alone.
+        let appends = self.policy.append != Append::No && !is_redo;
+        if let Some(OpenBasis { file, len, .. }) = found.filter(|_| !appends) {
             self.summing = Some(Summing {
                 file,
                 at: 0,
@@ -210,6 +249,36 @@ impl Receiver {
             self.sum_more()?;
         }
         Ok(())
+    }
+
+    /// What a broken push left of the file, if it is to be the basis.
+    fn partial_basis(
+        &mut self,
+        entry: &EntryRef<'_>,
+        target: &Target,
+        is_redo: bool,
+    ) -> Option<OpenBasis> {
+        if let Some(kept) = self.kept_basis(entry, target, is_redo) {
+            return Some(kept);
+        }
+        let place = self.partial_in_tree(entry)?;
+        let basis = Basis::in_tree(BasisType::PartialDir, place, None);
+        self.open_basis(entry, basis).ok()
+    }
+
+    /// What an item says when the basis is kept where nobody sees it: what it would say if that
+    /// stood under the file's name, as on a stock server.
+    fn report_kept(&self, entry: &EntryRef<'_>, len: u64, flags: ItemFlags) -> ItemFlags {
+        let mut kept = ItemFlags::TRANSFER | ItemFlags(flags.0 & ItemFlags::REPORT_XATTR.0);
+        if flags.contains(ItemFlags::REPORT_CHANGE)
+            || self.policy.quick_check == QuickCheck::Checksum
+        {
+            kept |= ItemFlags::REPORT_CHANGE;
+        }
+        if len != entry.len() {
+            kept |= ItemFlags::REPORT_SIZE;
+        }
+        kept | ItemFlags::REPORT_TIME
     }
 
     /// Looks for a basis and opens it. `None`: there is none, and the whole file is asked for.
@@ -282,6 +351,7 @@ impl Receiver {
             _ => target,
         };
         self.totals.redone += 1;
-        self.request(ndx, entry, &target, true)
+        let partial = self.partial_basis(entry, &target, true);
+        self.request(ndx, entry, &target, partial, true)
     }
 }

@@ -93,7 +93,9 @@ impl Receiver {
         };
         let base = ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE;
         let flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, base);
-        if !self.policy.dry_run && !self.make(entry, &target, !extra.waits)? {
+        if !self.back_up_replaced(entry, &target)?
+            || (!self.policy.dry_run && !self.make(entry, &target, !extra.waits)?)
+        {
             return self.leader_failed(ndx);
         }
         self.totals.created += 1;
@@ -173,11 +175,10 @@ impl Receiver {
         let path = path_of(entry);
         let way = if have.kind == Kind::Dir {
             self.clear_directory(ndx, &dir, &target.name, &path)?
-        } else if self.policy.dry_run {
-            Way::Clear
         } else {
-            match dir.remove_file(&target.name) {
-                Ok(()) => Way::Clear,
+            match self.remove_or_back_up(&dir, &target.name, &path)? {
+                Ok(true) => Way::Clear,
+                Ok(false) => Way::Blocked,
                 Err(error) => {
                     self.file_error("delete_file: unlink", &path, &error);
                     Way::Blocked
