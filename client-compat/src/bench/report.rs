@@ -247,7 +247,6 @@ fn page(measured: &[Measured], clients: &Clients) -> Result<String> {
          from a sparse file: ext4, where nothing else is said.\n\
          - coffre syncs before it tells a client that a push succeeded, stock does not. \"On \
          disk\" adds a sync of the file system after the client's end, for both.\n\
-         - Sums for `verify` and for `--checksum` are computed and stored in all of this.\n\
          - CPU time is that of all processes of the server: for stock, sshd, its children and \
          rsync.\n\
          - Memory is the largest sum of what the server's processes share with no other process \
