@@ -133,9 +133,7 @@ fn filter_rules_made_to_blow_up_end() {
     // Names that match almost to the end.
     let source = yard.bed.source().unwrap();
     for n in 0..20 {
-        source
-            .file(&format!("{}{n}", "a".repeat(240)), b"")
-            .unwrap();
+        source.file(format!("{}{n}", "a".repeat(240)), b"").unwrap();
     }
     yard.bed.push_well("-a src/ server:/dst/").unwrap();
     let rule = |wire: Wire, rule: &str| wire.int(rule.len() as i32).bytes(rule.as_bytes());

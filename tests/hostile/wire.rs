@@ -143,11 +143,11 @@ impl Bits {
     /// From the lowest bit on.
     fn put(&mut self, value: u32, count: usize) {
         for bit in 0..count {
-            if self.used % 8 == 0 {
+            if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             let last = self.bytes.len() - 1;
-            self.bytes[last] |= ((value >> bit & 1) as u8) << (self.used % 8);
+            self.bytes[last] |= (((value >> bit) & 1) as u8) << (self.used % 8);
             self.used += 1;
         }
     }
@@ -155,7 +155,7 @@ impl Bits {
     /// A Huffman code, from the highest bit on.
     fn code(&mut self, code: u32, count: usize) {
         for bit in (0..count).rev() {
-            self.put(code >> bit & 1, 1);
+            self.put((code >> bit) & 1, 1);
         }
     }
 
