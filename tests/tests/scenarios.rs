@@ -332,4 +332,12 @@ scenarios! {
     pull_files_from
     pull_compressed
     pull_hard_links_and_holes
+    pull_relative
+    pull_dirs
+    pull_links_followed
+    pull_merge_files
+    pull_missing_args
+    pull_in_place
+    pull_secluded
+    pull_dry_run
 }

@@ -86,5 +86,88 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .run("-aHS --no-inc-recursive :dst/ out/")
             .run("-aHi :dst/ out/")
             .prints_nothing(),
+        Scenario::new("pull-relative", "-R, implied directories, and /./")
+            .destination(ordinary)
+            .run("-aiR :dst/./docs/deep/er/file3 :dst/./pictures out2/")
+            .run("-aiR --no-implied-dirs :dst/./docs/deep/er out3/")
+            .run("-aiR --no-inc-recursive :dst/./docs/deep/er :dst/./docs/file1 out4/"),
+        Scenario::new("pull-dirs", "directories without what is in them")
+            .destination(ordinary)
+            .run("-di :dst/ out1/")
+            .run("-di :dst out2/")
+            .run("-lti :dst out3/")
+            .run("-ai --no-r :dst/docs out4/"),
+        Scenario::new(
+            "pull-links-followed",
+            "-L, -k, --copy-unsafe-links, --safe-links",
+        )
+        .destination(|tree| {
+            ordinary(tree)?;
+            tree.symlink("to-file", "docs/file1")?
+                .symlink("to-dir", "docs/deep")?
+                .symlink("unsafe", "../elsewhere")?;
+            Ok(())
+        })
+        .prepare(|place| {
+            place
+                .base()?
+                .file("elsewhere", b"not in the tree")
+                .map(drop)
+        })
+        .run("-aiL :dst/ out1/")
+        .run("-aik :dst/ out2/")
+        .run("-ai --copy-unsafe-links :dst/ out3/")
+        .run("-ai --safe-links :dst/ out4/"),
+        Scenario::new(
+            "pull-merge-files",
+            "-F, -C and rules in the tree that is sent",
+        )
+        .destination(|tree| {
+            ordinary(tree)?;
+            tree.file(".rsync-filter", b"- file4\n")?
+                .file("docs/.rsync-filter", b"- file1\n")?
+                .file("docs/core", b"dump")?
+                .file("docs/a.o", b"object")?;
+            Ok(())
+        })
+        .run("-aiF :dst/ out1/")
+        .run("-aiFF :dst/ out2/")
+        .run("-aiC :dst/ out3/"),
+        Scenario::new(
+            "pull-missing-args",
+            "sources that are not there, on purpose",
+        )
+        .destination(ordinary)
+        .run("-ai --ignore-missing-args :dst/docs/file1 :dst/nothing out/")
+        .run("-ai --delete-missing-args :dst/docs/file2 :dst/nothing out/"),
+        Scenario::new("pull-in-place", "--inplace and --append over what is there")
+            .destination(|tree| tree.file("image", &noise(1, 900_000)).map(drop))
+            .prepare(|place| {
+                place
+                    .local()?
+                    .file("out/image", &noise(1, 900_000)[..500_000])?
+                    .time("out/image", 1_000_000_000, 0)?
+                    .file("out2/image", &noise(1, 900_000)[..500_000])?
+                    .file("out3/image", &noise(2, 900_000))?
+                    .file("out4/image", &noise(2, 500_000))?;
+                Ok(())
+            })
+            .run("-ai --append --stats :dst/ out/")
+            .run("-ai --append-verify --stats :dst/ out2/")
+            .run("-ai --inplace --stats :dst/ out3/")
+            .run("-ai --append-verify :dst/ out4/"),
+        Scenario::new("pull-secluded", "arguments that no shell saw")
+            .destination(|tree| {
+                ordinary(tree)?;
+                tree.file("odd name", b"x")?.file("star*", b"y")?;
+                Ok(())
+            })
+            .run("-ais :dst/docs/file* out1/")
+            .run("-ais :dst/odd?name out2/")
+            .run("-ai --old-args :dst/docs/fil* out3/"),
+        Scenario::new("pull-dry-run", "-n and --list-only")
+            .destination(nasty)
+            .run("-anHi :dst/ out/")
+            .run("-r --list-only :dst/"),
     ]
 }
