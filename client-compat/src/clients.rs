@@ -31,6 +31,8 @@ pub struct Version {
 pub struct Clients {
     pub rsync: Vec<Program>,
     pub ssh: Vec<Program>,
+    pub dbclient: Vec<Program>,
+    pub plink: Vec<Program>,
     pub sshd: Option<Program>,
 }
 
@@ -74,6 +76,8 @@ impl Clients {
         let mut found = Self {
             rsync: on_path("rsync", &["--version"])?.into_iter().collect(),
             ssh: on_path("ssh", &["-V"])?.into_iter().collect(),
+            dbclient: on_path("dbclient", &["-V"])?.into_iter().collect(),
+            plink: on_path("plink", &["-V"])?.into_iter().collect(),
             sshd: on_path("sshd", &["-V"])?,
         };
         if let Ok(releases) = fs::read_dir(crate::install::cache_dir()) {
@@ -84,7 +88,13 @@ impl Clients {
                 found
                     .rsync
                     .extend(program(&bin.join("rsync"), &["--version"])?);
-                found.ssh.extend(program(&bin.join("ssh"), &["-V"])?);
+                for (name, list) in [
+                    ("ssh", &mut found.ssh),
+                    ("dbclient", &mut found.dbclient),
+                    ("plink", &mut found.plink),
+                ] {
+                    list.extend(program(&bin.join(name), &["-V"])?);
+                }
             }
         }
         Ok(found)
@@ -100,6 +110,16 @@ impl Clients {
         pick("ssh", &self.ssh, wanted)
     }
 
+    /// The Dropbear client of that version, or the first.
+    pub fn dbclient(&self, wanted: Option<&str>) -> Result<&Program> {
+        pick("dbclient", &self.dbclient, wanted)
+    }
+
+    /// PuTTY's plink of that version, or the first.
+    pub fn plink(&self, wanted: Option<&str>) -> Result<&Program> {
+        pick("plink", &self.plink, wanted)
+    }
+
     pub fn sshd(&self) -> Result<&Program> {
         self.sshd
             .as_ref()
@@ -111,7 +131,7 @@ fn pick<'a>(name: &str, found: &'a [Program], wanted: Option<&str>) -> Result<&'
     let Some(wanted) = wanted else {
         return found
             .first()
-            .with_context(|| format!("no {name} on this system; install it first"));
+            .with_context(|| format!("no {name} on this system; try `client-compat install`"));
     };
     if let Some(program) = found.iter().find(|program| program.version.is(wanted)) {
         return Ok(program);
@@ -153,6 +173,8 @@ fn program(path: &Path, version_args: &[&str]) -> Result<Option<Program>> {
         let version = match line.split_whitespace().collect::<Vec<_>>()[..] {
             ["rsync", "version", version, ..] => version,
             [first, ..] if first.starts_with("OpenSSH_") => &first["OpenSSH_".len()..],
+            ["Dropbear", version, ..] => version.trim_start_matches('v'),
+            ["plink:", "Release", version, ..] => version,
             _ => continue,
         };
         return Ok(Some(Program {

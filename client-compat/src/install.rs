@@ -9,6 +9,7 @@
 //! ```text
 //! <cache>/<suite>/root/…        the unpacked packages
 //! <cache>/<suite>/bin/rsync     the script
+//! <cache>/python                SSH libraries of Python, in a virtual environment
 //! ```
 
 use std::ffi::OsStr;
@@ -27,7 +28,20 @@ use crate::run::tool;
 pub const SUITES: &[&str] = &["bullseye", "bookworm", "trixie", "sid"];
 
 /// What is fetched; apt adds the libraries.
-const PACKAGES: &[&str] = &["rsync", "openssh-client"];
+const PACKAGES: &[&str] = &["rsync", "openssh-client", "dropbear-bin", "putty-tools"];
+
+/// What of them is started, by its place in the suite.
+const PROGRAMS: &[&str] = &[
+    "usr/bin/rsync",
+    "usr/bin/ssh",
+    "usr/bin/dbclient",
+    "usr/bin/plink",
+    "usr/bin/puttygen",
+    "usr/lib/dropbear/dropbearconvert",
+];
+
+/// SSH clients that are libraries, by their names in Python's package index.
+const PYTHON_PACKAGES: &[&str] = &["paramiko", "asyncssh"];
 
 /// `COFFRE_COMPAT_CACHE`, else the system's cache for root (clients also run as other users, who
 /// cannot look into root's home), else a directory in the user's cache.
@@ -49,7 +63,10 @@ pub fn install(suites: &[String], again: bool) -> Result<Clients> {
     let mirror = configured_mirror()?;
     for suite in suites {
         let place = cache_dir().join(suite);
-        if place.join("bin/rsync").is_file() && !again {
+        let is_whole = ["bin/rsync", "bin/plink"]
+            .iter()
+            .all(|program| place.join(program).is_file());
+        if is_whole && !again {
             println!("{suite}: in the cache");
             continue;
         }
@@ -58,7 +75,40 @@ pub fn install(suites: &[String], again: bool) -> Result<Clients> {
             Err(error) => println!("{suite}: not available: {error:#}"),
         }
     }
+    match install_python(again) {
+        Ok(()) => println!("python: {}", PYTHON_PACKAGES.join(", ")),
+        Err(error) => println!("python: not available: {error:#}"),
+    }
     Clients::find()
+}
+
+/// The interpreter that has the SSH libraries, if they were installed.
+pub fn python() -> Option<PathBuf> {
+    let python = cache_dir().join("python/bin/python");
+    python.exists().then_some(python)
+}
+
+fn install_python(again: bool) -> Result<()> {
+    if python().is_some() && !again {
+        return Ok(());
+    }
+    let made = cache_dir().join("python.new");
+    let _ = fs::remove_dir_all(&made);
+    fs::create_dir_all(cache_dir())?;
+    tool(
+        "python3",
+        &["-m".as_ref(), "venv".as_ref(), made.as_os_str()],
+    )?;
+    let python = made.join("bin/python").display().to_string();
+    let mut args = vec!["-m", "pip", "install", "--quiet"];
+    args.extend(PYTHON_PACKAGES);
+    let args: Vec<&OsStr> = args.into_iter().map(OsStr::new).collect();
+    tool(&python, &args)?;
+    // Only whole does it get its name; a virtual environment may be moved when it is only used by
+    // its interpreter.
+    let place = cache_dir().join("python");
+    let _ = fs::remove_dir_all(&place);
+    fs::rename(&made, &place).context("name it")
 }
 
 /// A line of the machine's own apt sources: where Debian comes from, and how it is signed.
@@ -236,15 +286,20 @@ fn write_starters(place: &Path, root: &Path) -> Result<()> {
     }
     let bin = place.join("bin");
     fs::create_dir_all(&bin)?;
-    for program in ["rsync", "ssh"] {
-        let starter = bin.join(program);
+    for program in PROGRAMS {
+        let program = root.join(program);
+        // Some suite may lack one.
+        let Some(name) = program.file_name().filter(|_| program.is_file()) else {
+            continue;
+        };
+        let starter = bin.join(name);
         fs::write(
             &starter,
             format!(
                 "#!/bin/sh\nexec '{}' --library-path '{}' '{}' \"$@\"\n",
                 loader.display(),
                 libraries.join(":"),
-                root.join("usr/bin").join(program).display()
+                program.display()
             ),
         )?;
         fs::set_permissions(&starter, fs::Permissions::from_mode(0o755))?;

@@ -8,10 +8,12 @@
 //!
 //! * [`clients`] finds the stock programs, [`install`] fetches other releases of them.
 //! * [`sandbox`] starts and ends throw-away servers of both kinds.
+//! * [`shell`] is the program that carries rsync's stream.
 //! * [`tree`] builds trees, describes what is on disk, and says what differs.
 //! * [`run`] runs one client; [`normalise`] takes out of its output what can never be equal.
 //! * [`scenario`] is the vocabulary, [`scenarios`] the list, one file per question a user may ask.
 //! * [`differ`] runs a scenario on both sides; [`gaps`] are the differences that are known.
+//! * [`filters`] makes scenarios of random rules; [`matrix`] writes what all of this knows down.
 //! * [`self_check`] shows that the harness is able to fail.
 //! * [`bench`] compares speed, with [`loopfs`] under both servers.
 //!
@@ -21,14 +23,17 @@
 pub mod bench;
 pub mod clients;
 pub mod differ;
+pub mod filters;
 pub mod gaps;
 pub mod guard;
 pub mod install;
 pub mod loopfs;
+pub mod matrix;
 pub mod normalise;
 pub mod run;
 pub mod sandbox;
 pub mod scenario;
 pub mod scenarios;
 pub mod self_check;
+pub mod shell;
 pub mod tree;

@@ -20,7 +20,8 @@ use coffre_client_compat::install;
 use coffre_client_compat::loopfs::{FileSystem, LoopFs};
 use coffre_client_compat::sandbox::{self, ServerKind};
 use coffre_client_compat::scenario::Scenario;
-use coffre_client_compat::{scenarios, self_check};
+use coffre_client_compat::shell::{Shell, ShellKind};
+use coffre_client_compat::{filters, matrix, scenarios, self_check};
 
 /// Drives stock rsync clients against stock sshd + rsync and against coffre, and compares.
 #[derive(Parser)]
@@ -48,6 +49,23 @@ enum Action {
         #[arg(long)]
         again: bool,
     },
+    /// Push random trees with random filter rules
+    Filters {
+        /// Pushes
+        #[arg(long, default_value_t = 200)]
+        rounds: u64,
+        /// The first of them
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Compare stock with stock
+        #[arg(long)]
+        stock: bool,
+        /// Keep the directories
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Write the tables of docs/compatibility.md
+    Matrix,
     /// Show that the harness is able to fail
     SelfCheck,
     /// Compare the speed of coffre with that of stock sshd + rsync
@@ -63,9 +81,15 @@ struct RunArgs {
     /// Version of the client, such as 3.2.3
     #[arg(long, value_name = "VERSION")]
     rsync: Option<String>,
-    /// Version of the client's ssh
+    /// Remote shell under the client: ssh, dbclient or plink
+    #[arg(long, value_name = "PROGRAM", default_value = "ssh")]
+    shell: ShellKind,
+    /// Version of the remote shell
     #[arg(long, value_name = "VERSION")]
     ssh: Option<String>,
+    /// Version of the protocol that the client is told to speak
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(27..=32))]
+    protocol: Option<u32>,
     /// Version that the stock server runs
     #[arg(long, value_name = "VERSION")]
     server_rsync: Option<String>,
@@ -100,6 +124,13 @@ fn main() -> ExitCode {
             print_clients(&found);
             true
         }),
+        Action::Filters {
+            rounds,
+            seed,
+            stock,
+            keep,
+        } => filter(rounds, seed, stock, keep),
+        Action::Matrix => matrix::write().map(|()| true),
         Action::SelfCheck => check_self(),
         Action::Bench(options) => bench::bench(&options).map(|()| true),
         Action::Calls(options) => guard::guard(&options),
@@ -119,6 +150,8 @@ fn print_clients(clients: &Clients) {
         .rsync
         .iter()
         .chain(&clients.ssh)
+        .chain(&clients.dbclient)
+        .chain(&clients.plink)
         .chain(&clients.sshd)
     {
         println!("{program}");
@@ -166,10 +199,11 @@ fn run(args: &RunArgs) -> Result<bool> {
     let clients = Clients::find()?;
     let mut lab = Lab::new(&clients)?;
     lab.client = clients.rsync(args.rsync.as_deref())?.clone();
-    lab.ssh = clients.ssh(args.ssh.as_deref())?.clone();
+    lab.shell = Shell::find(&clients, args.shell, args.ssh.as_deref())?;
     lab.server_rsync = clients.rsync(args.server_rsync.as_deref())?.clone();
     lab.keep = args.keep;
     lab.history = args.history;
+    lab.protocol = args.protocol;
     lab.client_args = args.client_args.iter().map(Into::into).collect();
     if args.stock {
         lab.sides = [ServerKind::Stock, ServerKind::Stock];
@@ -178,7 +212,7 @@ fn run(args: &RunArgs) -> Result<bool> {
         println!("coffre: {}", sandbox::coffre_binary()?.display());
     }
     println!("client: {}", lab.client);
-    println!("        {}", lab.ssh);
+    println!("        {}", lab.shell.program);
     println!("stock server: {}", clients.sshd()?);
     println!("              {}", lab.server_rsync);
     let made = args.fs.map(|fs| LoopFs::make(fs, 4 << 30)).transpose()?;
@@ -317,6 +351,42 @@ fn differing(scenario: &Scenario, report: &Report, lines: &[differ::Difference])
         text.push_str(&format!("        log: {line}\n"));
     }
     text
+}
+
+fn filter(rounds: u64, seed: u64, stock: bool, keep: bool) -> Result<bool> {
+    if !sandbox::is_root() {
+        println!("skipped: a stock server for all owners needs root");
+        return Ok(true);
+    }
+    let mut lab = Lab::new(&Clients::find()?)?;
+    lab.keep = keep;
+    if stock {
+        lab.sides = [ServerKind::Stock, ServerKind::Stock];
+    }
+    println!("client and stock server: {}", lab.client);
+    let began = Instant::now();
+    let tally = filters::run(&lab, seed, rounds, |tally| {
+        if tally.rounds % 500 == 0 {
+            println!(
+                "{} of {rounds}, {} differ",
+                tally.rounds,
+                tally.different.len()
+            );
+        }
+    })?;
+    for (command, lines) in &tally.different {
+        println!("DIFFERS    {command}");
+        for line in lines.iter().take(12) {
+            println!("        {line}");
+        }
+    }
+    println!(
+        "{} pushes with seeds from {seed} on, {} differ, in {:.1} s",
+        tally.rounds,
+        tally.different.len(),
+        began.elapsed().as_secs_f64()
+    );
+    Ok(tally.different.is_empty())
 }
 
 fn check_self() -> Result<bool> {

@@ -91,6 +91,8 @@ pub struct ClientRun {
     pub meanwhile: Option<(Duration, Action)>,
     /// What the stock server must answer.
     pub exit: i32,
+    /// It may answer anything.
+    pub any_exit: bool,
     /// Last words of a server that the client may end its ssh before it prints: stock loses them
     /// now and then, coffre must not.
     pub last_words: &'static [&'static str],
@@ -177,6 +179,7 @@ impl Scenario {
             interrupt: None,
             meanwhile: None,
             exit: 0,
+            any_exit: false,
             last_words: &[],
             checks: Vec::new(),
             compare: Compare::default(),
@@ -243,6 +246,11 @@ impl Scenario {
     /// The stock server's exit code.
     pub fn exits(self, code: i32) -> Self {
         self.last(|run| run.exit = code)
+    }
+
+    /// … may be anything, as long as it is the same.
+    pub fn exits_somehow(self) -> Self {
+        self.last(|run| run.any_exit = true)
     }
 
     pub fn stdin(self, bytes: &[u8]) -> Self {
@@ -334,6 +342,34 @@ impl Scenario {
                 )),
             }
         })
+    }
+}
+
+impl Scenario {
+    /// Whether the client can do all of it with that version of the protocol.
+    pub fn can_speak(&self, protocol: u32) -> Result<(), String> {
+        for step in &self.steps {
+            let Step::Client(run) = step else { continue };
+            for arg in run.args.iter().map(|arg| arg.to_string_lossy()) {
+                let is_cluster = arg.starts_with('-') && !arg.starts_with("--");
+                let needs = if arg.starts_with("--protocol=") {
+                    return Err("names a protocol itself".to_owned());
+                } else if is_cluster && arg.contains(['A', 'X', 'U', 'N'])
+                    || arg == "--delete-delay"
+                    || arg.starts_with("--iconv")
+                {
+                    30
+                } else if arg.starts_with("--checksum-choice") || arg.starts_with("--zc") {
+                    31
+                } else {
+                    27
+                };
+                if protocol < needs {
+                    return Err(format!("{arg} needs protocol {needs}"));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
