@@ -129,10 +129,7 @@ impl Sender {
             return Ok((self.view.open(base)?, base.clone(), None));
         }
         let dir = entry.dir();
-        let place = match &self.last_folder {
-            Some((last, path, place)) if *last == origin && path == dir => place.clone(),
-            _ => self.locate(base, dir)?,
-        };
+        let place = self.locate(base, dir)?;
         let folder = self.view.open(&place)?;
         Ok((folder, place, Some(entry.base().to_vec())))
     }

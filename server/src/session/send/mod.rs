@@ -53,7 +53,6 @@ use self::phases::{Marks, Stage};
 use self::plan::Plan;
 use self::stream::Expect;
 use self::transfer::Transfer;
-use self::view::Place;
 pub(in crate::session) use self::view::View;
 use self::walk::Visit;
 use super::agreed::Agreed;
@@ -132,7 +131,6 @@ pub(in crate::session) struct Sender {
     /// Files that were asked for, where a second request is another kind of request.
     asked_once: HashSet<u32>,
     del_stats: Vec<i32>,
-    last_folder: Option<(u32, Vec<u8>, Place)>,
     buffer: Vec<u8>,
 
     // The end.
@@ -205,7 +203,6 @@ impl Sender {
             tokens: TokenEncoder::new(agreed.compression, level, agreed.version),
             asked_once: HashSet::new(),
             del_stats: Vec::new(),
-            last_folder: None,
             buffer: Vec::new(),
             stage: Stage::Opening,
             marks: Marks::default(),
