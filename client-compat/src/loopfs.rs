@@ -93,13 +93,21 @@ impl LoopFs {
         Ok(())
     }
 
-    /// Copies its device as it is at this moment: what is only in memory is not in the copy, as
-    /// after a power cut.
+    /// Copies its device as it is at a moment: what is only in memory is not in the copy, as after
+    /// a power cut. Who writes must have been stopped.
     pub fn copy_device(&self) -> Result<()> {
         let (from, to) = (self.image(), self.dir.path().join("copy"));
         let sparse = "--sparse=always".as_ref();
-        tool("cp", &[sparse, from.as_os_str(), to.as_os_str()])?;
-        Ok(())
+        // A copy of a device that is written to meanwhile is of no moment at all, and no file
+        // system promises anything about such a thing.
+        for _ in 0..100 {
+            let before = self.written_bytes()?;
+            tool("cp", &[sparse, from.as_os_str(), to.as_os_str()])?;
+            if self.written_bytes()? == before {
+                return Ok(());
+            }
+        }
+        bail!("the device is written to all the time")
     }
 
     /// Mounts the last copy in the place of the original. Nobody may be at work in it.
@@ -109,9 +117,17 @@ impl LoopFs {
         self.mount()
     }
 
-    /// Unmounts it and mounts it again, which is how an error in writing is got over.
-    pub fn mount_again(&self) -> Result<()> {
+    /// Unmounts an ext4, has its errors mended, and mounts it again.
+    pub fn mend(&self) -> Result<()> {
         self.unmount()?;
+        let mended = Command::new("e2fsck")
+            .arg("-fy")
+            .arg(self.image())
+            .output()?;
+        // 1: there were errors, and they are mended.
+        if !matches!(mended.status.code(), Some(0 | 1)) {
+            bail!("e2fsck: {}", String::from_utf8_lossy(&mended.stdout));
+        }
         self.mount()
     }
 

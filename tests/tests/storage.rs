@@ -67,7 +67,7 @@ fn a_file_system_that_turns_read_only_is_told_and_got_over() {
     assert!(bed.coffre.snapshot().is_err());
 
     bed.coffre.kill().unwrap();
-    disk.mount_again().unwrap();
+    disk.mend().unwrap();
     bed.coffre.restart().unwrap();
     is_pushed(&bed);
     assert_eq!(describe(&snapshot, None).unwrap(), history);
@@ -110,7 +110,7 @@ fn an_error_in_writing_is_told_and_loses_no_history() {
     // Somebody mends the disk: room, and a look by the file system.
     fs::remove_file(filler).unwrap();
     bed.coffre.kill().unwrap();
-    disk.mount_again().unwrap();
+    disk.mend().unwrap();
     bed.coffre.restart().unwrap();
     assert_eq!(describe(&snapshot, None).unwrap(), history);
     is_pushed(&bed);
