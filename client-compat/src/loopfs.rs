@@ -90,7 +90,16 @@ impl LoopFs {
 
     fn unmount(&self) -> Result<()> {
         tool("umount", &[self.mounted.as_os_str()])?;
-        Ok(())
+        // Somebody who has made a mount namespace meanwhile has a copy of the mount, and as long
+        // the file system is in use still.
+        let image = self.image();
+        for _ in 0..600 {
+            if tool("losetup", &["-j".as_ref(), image.as_os_str()])?.is_empty() {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        bail!("{} is still in use after a minute", image.display())
     }
 
     /// Copies its device as it is at a moment: what is only in memory is not in the copy, as after
