@@ -14,7 +14,7 @@ use crate::clients::{Clients, Program};
 use crate::normalise;
 use crate::run::{Invocation, Outcome};
 use crate::sandbox::{Keys, NOBODY, Server, ServerKind};
-use crate::scenario::{ClientRun, Compare, Place, Scenario, Step, compared};
+use crate::scenario::{Accounts, ClientRun, Compare, Place, Scenario, Step, compared};
 use crate::shell::{Shell, ShellKind};
 use crate::tree::{Builder, Described, compare, describe, share_nothing, share_nothing_of};
 
@@ -172,6 +172,7 @@ pub fn run(scenario: &Scenario, lab: &Lab) -> Result<Report> {
             &dir.path().join(name),
             &keys,
             lab,
+            &scenario.tenant,
             index == 1,
         )?);
     }
@@ -229,6 +230,27 @@ pub fn run(scenario: &Scenario, lab: &Lab) -> Result<Report> {
     Ok(report)
 }
 
+/// Has the client see other users and groups than this machine has, where root may mount.
+fn with_accounts(dir: &Path, accounts: &Accounts, command: Vec<OsString>) -> Result<Vec<OsString>> {
+    const MOUNT: &str = "mount --bind \"$0\" /etc/passwd && mount --bind \"$1\" /etc/group \
+                         && shift && exec \"$@\"";
+    let files = [("passwd", &accounts.users), ("group", &accounts.groups)];
+    let mut words: Vec<OsString> = ["/usr/bin/unshare", "--mount", "sh", "-c", MOUNT]
+        .map(OsString::from)
+        .to_vec();
+    for (name, list) in files {
+        let file = dir.join(name);
+        let lines = list.iter().map(|(name, id)| match list == &accounts.users {
+            true => format!("{name}:x:{id}:{id}::/:/bin/sh\n"),
+            false => format!("{name}:x:{id}:\n"),
+        });
+        fs::write(&file, lines.collect::<String>())?;
+        words.push(file.into());
+    }
+    words.extend(command);
+    Ok(words)
+}
+
 impl Side {
     fn start(
         name: &'static str,
@@ -236,6 +258,7 @@ impl Side {
         dir: &Path,
         keys: &Keys,
         lab: &Lab,
+        tenant: &str,
         second: bool,
     ) -> Result<Self> {
         let local = dir.join("local");
@@ -244,7 +267,8 @@ impl Side {
             // A client without privilege writes its log and what it pulls here.
             chown(&local, Some(NOBODY), Some(NOBODY))?;
         }
-        let server = Server::start(kind, &dir.join("server"), keys, &lab.server_rsync.path)?;
+        let rsync = &lab.server_rsync.path;
+        let server = Server::start(kind, &dir.join("server"), keys, rsync, tenant)?;
         let mut shells = HashMap::new();
         for identity in [CLIENT, CLIENT_OF_NOBODY, STRANGER] {
             let words = lab.shell.prepare(dir, keys, server.port(), identity)?;
@@ -352,6 +376,9 @@ impl Side {
             words.extend(lab.client_args.iter().cloned());
         }
         words.extend(run.args.iter().cloned());
+        if let Some(accounts) = &run.accounts {
+            words = with_accounts(&self.dir, accounts, words)?;
+        }
         let program = PathBuf::from(words.remove(0));
         let mut invocation = Invocation::new(&program, &self.place.local);
         let shell = shell.join(" ");

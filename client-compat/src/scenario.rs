@@ -30,6 +30,8 @@ pub struct Scenario {
     pub about: String,
     pub prepare: Vec<Action>,
     pub steps: Vec<Step>,
+    /// Lines of coffre's configuration about the tenant.
+    pub tenant: String,
     /// Oldest client that knows the options it uses.
     pub since: Option<&'static str>,
     /// Newest client that still does.
@@ -87,6 +89,8 @@ pub struct ClientRun {
     /// With a key that the server does not know.
     pub as_stranger: bool,
     pub interrupt: Option<(Duration, Signal)>,
+    /// Users and groups that the client knows, in place of this machine's.
+    pub accounts: Option<Accounts>,
     /// What somebody does while it runs, and when.
     pub meanwhile: Option<(Duration, Action)>,
     /// What the stock server must answer.
@@ -99,6 +103,13 @@ pub struct ClientRun {
     /// What must hold on both sides.
     pub checks: Vec<(&'static str, Check)>,
     pub compare: Compare,
+}
+
+/// Names and numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Accounts {
+    pub users: Vec<(&'static str, u32)>,
+    pub groups: Vec<(&'static str, u32)>,
 }
 
 /// What is compared after a run.
@@ -132,6 +143,7 @@ impl Scenario {
             about: about.into(),
             prepare: Vec::new(),
             steps: Vec::new(),
+            tenant: String::new(),
             since: None,
             until: None,
         }
@@ -139,6 +151,13 @@ impl Scenario {
 
     pub fn since(mut self, version: &'static str) -> Self {
         self.since = Some(version);
+        self
+    }
+
+    /// A line of coffre's configuration about the tenant.
+    pub fn tenant(mut self, line: &str) -> Self {
+        self.tenant.push_str(line);
+        self.tenant.push('\n');
         self
     }
 
@@ -177,6 +196,7 @@ impl Scenario {
             as_nobody: false,
             as_stranger: false,
             interrupt: None,
+            accounts: None,
             meanwhile: None,
             exit: 0,
             any_exit: false,
@@ -274,6 +294,24 @@ impl Scenario {
     /// The user presses ^C after that time.
     pub fn interrupted_after(self, time: Duration) -> Self {
         self.last(|run| run.interrupt = Some((time, Signal::INT)))
+    }
+
+    /// The client's machine has these users and groups, and root.
+    pub fn with_accounts(
+        self,
+        users: &[(&'static str, u32)],
+        groups: &[(&'static str, u32)],
+    ) -> Self {
+        let with_root = |list: &[(&'static str, u32)]| {
+            let root = std::iter::once(("root", 0));
+            root.chain(list.iter().copied()).collect()
+        };
+        self.last(|run| {
+            run.accounts = Some(Accounts {
+                users: with_root(users),
+                groups: with_root(groups),
+            });
+        })
     }
 
     /// Somebody does this to the source while the client runs.

@@ -32,6 +32,12 @@ impl ItemFlags {
         self.0 & other.0 == other.0
     }
 
+    /// All bits but these.
+    #[must_use]
+    pub fn without(self, other: ItemFlags) -> ItemFlags {
+        ItemFlags(self.0 & !other.0)
+    }
+
     /// Whether something is to be told: a bit other than the two "follows" and local change.
     pub fn is_significant(self) -> bool {
         self.0 & !(0x0800 | 0x1000 | 0x4000) != 0

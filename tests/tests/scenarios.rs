@@ -107,13 +107,24 @@ scenarios! {
     no_attributes_over_acls
     attributes_replaced
     default_acl_above
-    names_of_owners
-    usermap
     chmod_option
     omit_times
     executability
     access_times
     super_and_fake_super
+    names_of_owners
+    owner_names
+    owner_names_whole_list
+    owner_names_27
+    owner_names_29
+    owner_names_30
+    owner_names_acl
+    usermap
+    usermap_names
+    usermap_unknown
+    usermap_broken
+    no_super
+    no_super_then_fake
     no_delete
     delete
     delete_before

@@ -27,8 +27,12 @@ pub struct Coffre {
 
 impl Coffre {
     /// Starts it with its files in `dir` and its store in `dir/store`.
-    pub fn start(dir: &Path, keys: &Keys) -> Result<Self> {
-        Self::start_with(dir, keys, &dir.join("store"), &coffre_binary()?)
+    pub fn start(dir: &Path, keys: &Keys, tenant: &str) -> Result<Self> {
+        let lines = Lines {
+            tenant: tenant.to_owned(),
+            ..Lines::default()
+        };
+        Self::start_configured(dir, keys, &dir.join("store"), &coffre_binary()?, &lines)
     }
 
     /// … with another store or another build.

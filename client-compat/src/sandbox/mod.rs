@@ -53,10 +53,17 @@ pub enum Server {
 
 impl Server {
     /// Starts one with its files in `dir`. `rsync`: what the stock server runs.
-    pub fn start(kind: ServerKind, dir: &Path, keys: &Keys, rsync: &Path) -> Result<Self> {
+    /// `tenant`: lines of coffre's configuration about the tenant.
+    pub fn start(
+        kind: ServerKind,
+        dir: &Path,
+        keys: &Keys,
+        rsync: &Path,
+        tenant: &str,
+    ) -> Result<Self> {
         Ok(match kind {
             ServerKind::Stock => Self::Stock(Stock::start(dir, keys, rsync)?),
-            ServerKind::Coffre => Self::Coffre(Coffre::start(dir, keys)?),
+            ServerKind::Coffre => Self::Coffre(Coffre::start(dir, keys, tenant)?),
         })
     }
 

@@ -150,18 +150,6 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .map(drop)
         })
         .run("-rlti src/ :dst/"),
-        Scenario::new(
-            "names-of-owners",
-            "owners by name, where both sides know them",
-        )
-        .source(nasty)
-        .run("-a src/ :dst/")
-        .run("-ai --numeric-ids src/ :dst/"),
-        Scenario::new("usermap", "--usermap, --groupmap and --chown")
-            .source(nasty)
-            .run("-a --numeric-ids --usermap=33:4,70000-80000:5 --groupmap=33:6,*:7 src/ :dst/")
-            .run("-ai --chown=9:10 src/ :dst/")
-            .run("-ai --chown=daemon:sys src/ :dst/"),
         Scenario::new("chmod-option", "--chmod changes modes on the way")
             .source(nasty)
             .run("-a --chmod=Dg+s,ug+w,Fo-rwx,+X src/ :dst/")

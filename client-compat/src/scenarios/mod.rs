@@ -11,6 +11,7 @@ mod first_push;
 mod links_and_holes;
 mod metadata;
 mod output;
+mod owners;
 mod paths;
 mod protocols;
 mod pull;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Scenario> {
         edits::scenarios(),
         types::scenarios(),
         metadata::scenarios(),
+        owners::scenarios(),
         deletes::scenarios(),
         paths::scenarios(),
         destinations::scenarios(),

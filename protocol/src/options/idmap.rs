@@ -13,6 +13,16 @@ pub enum IdMatch {
     Name(Glob),
 }
 
+impl IdMatch {
+    /// Whether it is this id, called `name` by the sender (empty: no name).
+    pub fn matches(&self, id: u32, name: &[u8]) -> bool {
+        match self {
+            IdMatch::Ids(first, last) => (*first..=*last).contains(&id),
+            IdMatch::Name(glob) => glob.matches(name),
+        }
+    }
+}
+
 /// What an id becomes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdTarget {
@@ -35,16 +45,14 @@ pub struct IdMap {
 
 impl IdMap {
     /// Shape: `FROM:TO` separated by commas; FROM is an id, `N-M`, a name or a pattern, TO an id
-    /// or a name. Errors: a usage error naming the part that is neither.
+    /// or a name. Errors: exit 1, in the words of stock servers, about the last part that is wrong.
     pub(super) fn parse(option: &str, text: &[u8]) -> Result<Self, ProtocolError> {
-        let rules = text.split(|b| *b == b',').map(|part| {
-            parse_rule(part).ok_or_else(|| {
-                ProtocolError::usage(format!("invalid --{option} entry `{}`", escape(part)))
-            })
-        });
-        Ok(Self {
-            rules: rules.collect::<Result<_, _>>()?,
-        })
+        let rules = text.split(|b| *b == b',').rev();
+        let mut rules = rules
+            .map(|part| parse_rule(option, part))
+            .collect::<Result<Vec<_>, _>>()?;
+        rules.reverse();
+        Ok(Self { rules })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -53,41 +61,50 @@ impl IdMap {
 
     /// What `id`, called `name` by the sender (empty: no name), becomes.
     pub fn target(&self, id: u32, name: &[u8]) -> Option<&IdTarget> {
-        let rule = self.rules.iter().find(|rule| match &rule.from {
-            IdMatch::Ids(first, last) => (*first..=*last).contains(&id),
-            IdMatch::Name(glob) => glob.matches(name),
-        })?;
+        let rule = self.rules.iter().find(|rule| rule.from.matches(id, name))?;
         Some(&rule.to)
     }
 }
 
-fn parse_rule(text: &[u8]) -> Option<IdMapRule> {
-    let colon = text.iter().position(|b| *b == b':')?;
+fn parse_rule(option: &str, text: &[u8]) -> Result<IdMapRule, ProtocolError> {
+    let wrong = |what: &str, cited: &[u8]| {
+        ProtocolError::usage(format!("{what} --{option}: {}", escape(cited)))
+    };
+    let Some(colon) = text.iter().position(|b| *b == b':') else {
+        return Err(wrong("No colon found in", text));
+    };
     let (from, to) = (&text[..colon], &text[colon + 1..]);
-    if from.is_empty() || to.is_empty() {
-        return None;
+    if to.is_empty() {
+        return Err(wrong("No name found after colon", text));
     }
-    let from = match (number(from), from.iter().position(|b| *b == b'-')) {
-        (Some(id), _) => IdMatch::Ids(id, id),
-        (None, Some(dash)) if from[0].is_ascii_digit() => {
-            let (first, last) = (number(&from[..dash])?, number(&from[dash + 1..])?);
-            (first <= last).then_some(IdMatch::Ids(first, last))?
+    let from = if from.first().is_some_and(u8::is_ascii_digit) {
+        let mut ends = from.splitn(2, |b| *b == b'-');
+        let first = ends.next().unwrap_or_default();
+        let last = ends.next().unwrap_or(first);
+        let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        if !is_number(first) || !is_number(last) {
+            return Err(wrong("Invalid number in", from));
         }
-        // Names that begin with a digit could not be told from broken ranges.
-        (None, _) if from[0].is_ascii_digit() => return None,
-        (None, _) if Glob::is_wild(from) => IdMatch::Name(Glob::new(from)),
-        (None, _) => IdMatch::Name(Glob::literal(from)),
+        // A range that ends before it begins holds nothing.
+        IdMatch::Ids(number(first)?, number(last)?)
+    } else if Glob::is_wild(from) {
+        IdMatch::Name(Glob::new(from))
+    } else {
+        IdMatch::Name(Glob::literal(from))
     };
-    let to = match number(to) {
-        Some(id) => IdTarget::Id(id),
-        None => IdTarget::Name(to.to_vec()),
+    let to = if to.iter().all(u8::is_ascii_digit) {
+        IdTarget::Id(number(to)?)
+    } else {
+        IdTarget::Name(to.to_vec())
     };
-    Some(IdMapRule { from, to })
+    Ok(IdMapRule { from, to })
 }
 
-fn number(text: &[u8]) -> Option<u32> {
-    let digits = text.iter().all(u8::is_ascii_digit).then_some(text)?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
+fn number(digits: &[u8]) -> Result<u32, ProtocolError> {
+    let number = std::str::from_utf8(digits).ok();
+    number
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| ProtocolError::usage(format!("Invalid ID number: {}", escape(digits))))
 }
 
 #[cfg(test)]
@@ -114,15 +131,21 @@ mod tests {
     }
 
     #[test]
-    fn broken_entries_are_refused_by_name() {
-        for text in [
-            "", "a", "a:", ":b", "1-:2", "9-3:1", "1x:2", "a:b,,c:d", "-",
+    fn broken_entries_are_refused_in_stock_words() {
+        for (text, words) in [
+            ("", "No colon found in --groupmap: "),
+            ("a:1,b", "No colon found in --groupmap: b"),
+            ("a:", "No name found after colon --groupmap: a:"),
+            ("1-:2", "Invalid number in --groupmap: 1-"),
+            ("1-2-3:2", "Invalid number in --groupmap: 1-2-3"),
+            ("1x:2,2:3", "Invalid number in --groupmap: 1x"),
+            ("a:99999999999", "Invalid ID number: 99999999999"),
         ] {
             let error = IdMap::parse("groupmap", text.as_bytes()).unwrap_err();
-            assert!(
-                error.message.starts_with("invalid --groupmap entry"),
-                "{text}"
-            );
+            assert_eq!(error.message, words);
         }
+        let map = IdMap::parse("usermap", b"9-3:1,:2").unwrap();
+        assert_eq!(map.target(5, b"x"), None);
+        assert_eq!(map.target(5, b""), Some(&IdTarget::Id(2)));
     }
 }

@@ -296,6 +296,8 @@ pub struct ServerOptions {
     pub numeric_ids: bool,
     pub usermap: IdMap,
     pub groupmap: IdMap,
+    /// What is wrong in one of them; ends the session once the protocol has begun.
+    pub map_error: Option<ProtocolError>,
     pub super_user: Option<bool>,
     pub fake_super: bool,
 

@@ -136,6 +136,22 @@ impl Draft {
         }
     }
 
+    /// What is wrong in a map is told in the protocol, as stock servers do.
+    pub(super) fn map(&mut self, option: &str, value: &Value<'_>) {
+        let options = &mut self.options;
+        match IdMap::parse(option, value.bytes) {
+            Ok(map) if option == "usermap" => options.usermap = map,
+            Ok(map) => options.groupmap = map,
+            Err(error) => options.map_error = Some(error),
+        }
+    }
+
+    /// Three words for one thing: the last one counts.
+    pub(super) fn privilege(&mut self, super_user: Option<bool>, fake_super: bool) {
+        self.options.super_user = super_user;
+        self.options.fake_super = fake_super;
+    }
+
     pub(super) fn alternate(
         &mut self,
         kind: AlternateKind,
@@ -411,6 +427,7 @@ impl Default for ServerOptions {
             numeric_ids: false,
             usermap: IdMap::default(),
             groupmap: IdMap::default(),
+            map_error: None,
             super_user: None,
             fake_super: false,
             checksum: false,

@@ -18,9 +18,6 @@ const NOT_YET: &[(&str, Asked)] = &[
     ("--crtimes", |o| o.crtimes),
     ("--keep-dirlinks", |o| o.keep_dirlinks),
     ("--munge-links", |o| o.munge_links),
-    ("--no-super", |o| o.super_user == Some(false)),
-    ("--usermap", |o| !o.usermap.is_empty()),
-    ("--groupmap", |o| !o.groupmap.is_empty()),
 ];
 
 /// The same for the sending end. What else a client says about its own files is of no concern.

@@ -128,8 +128,8 @@ const FLAGS: &[(&str, u8, Set)] = &[
         };
     }),
     ("numeric-ids", 0, |d| d.options.numeric_ids = true),
-    ("super", 0, |d| d.options.super_user = Some(true)),
-    ("fake-super", 0, |d| d.options.fake_super = true),
+    ("super", 0, |d| d.privilege(Some(true), false)),
+    ("fake-super", 0, |d| d.privilege(None, true)),
     // How files are compared.
     ("checksum", b'c', |d| d.options.checksum = true),
     ("ignore-times", b'I', |d| d.options.ignore_times = true),
@@ -246,7 +246,7 @@ const NEGATED: &[(&str, &str, Set)] = &[
     ("acls", "A", |d| d.options.acls = false),
     ("xattrs", "X", |d| d.options.xattrs = Xattrs::No),
     ("numeric-ids", "", |d| d.options.numeric_ids = false),
-    ("super", "", |d| d.options.super_user = Some(false)),
+    ("super", "", |d| d.privilege(Some(false), false)),
     ("checksum", "c", |d| d.options.checksum = false),
     ("ignore-times", "I", |d| d.options.ignore_times = false),
     ("size-only", "", |d| d.options.size_only = false),
@@ -418,11 +418,11 @@ const VALUED: &[(&str, u8, SetValue)] = &[
         Ok(())
     }),
     ("usermap", 0, |d, v| {
-        d.options.usermap = IdMap::parse("usermap", v.bytes)?;
+        d.map("usermap", v);
         Ok(())
     }),
     ("groupmap", 0, |d, v| {
-        d.options.groupmap = IdMap::parse("groupmap", v.bytes)?;
+        d.map("groupmap", v);
         Ok(())
     }),
     ("log-format", 0, |d, v| {

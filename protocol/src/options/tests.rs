@@ -424,7 +424,6 @@ fn stock_servers_refuse_these_words_in_these_words() {
             "-b --suffix=",
             "--suffix cannot be empty without a --backup-dir",
         ),
-        ("--usermap=x", "invalid --usermap entry `x`"),
         ("--protocol=26", "--protocol=26 is invalid"),
         ("--stderr=x", "--stderr=x is invalid"),
         (
@@ -504,8 +503,6 @@ fn what_is_not_performed_is_refused_by_name() {
         ("-N", "--crtimes"),
         ("-K", "--keep-dirlinks"),
         ("--munge-links", "--munge-links"),
-        ("--usermap=1:2", "--usermap"),
-        ("--groupmap=1:2", "--groupmap"),
     ] {
         let refusal = push(words).refusal().unwrap();
         assert_eq!(

@@ -12,6 +12,7 @@
 //!
 //! Every change is on disk when the call returns (`synchronous = FULL` under WAL).
 
+mod owners;
 mod rebuild;
 mod schema;
 mod session;

@@ -82,6 +82,17 @@ const STEPS: &[&str] = &[
         stale   INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    -- What tenants' clients call the owners in their trees, which are stored as numbers.
+    CREATE TABLE owner_names (
+        tenant TEXT NOT NULL,
+        -- 'user' or 'group'
+        kind   TEXT NOT NULL,
+        id     INTEGER NOT NULL,
+        name   BLOB NOT NULL,
+        PRIMARY KEY (tenant, kind, id)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// `SQLITE_FCNTL` aside, what tells `file(1)` that it is ours: "Cfre".

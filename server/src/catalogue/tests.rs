@@ -389,3 +389,39 @@ fn a_reader_sees_what_the_daemon_writes_and_cannot_write() {
     });
     assert_eq!(reader.sessions(None, 1000).unwrap().len(), 101);
 }
+
+#[test]
+fn names_of_owners_are_kept_and_the_last_one_counts() {
+    use coffre_protocol::flist::{IdKind, IdNames};
+    let storage = TempDir::new().unwrap();
+    let catalogue = Catalogue::open(storage.path()).unwrap();
+    let mut names = IdNames::new();
+    names.insert(IdKind::User, 33, b"www-data");
+    names.insert(IdKind::Group, 33, b"w\xffw");
+    catalogue.remember_owner_names("web01", &names).unwrap();
+    let mut later = IdNames::new();
+    later.insert(IdKind::User, 33, b"http");
+    later.insert(IdKind::User, u32::MAX, b"last");
+    catalogue.remember_owner_names("web01", &later).unwrap();
+    drop(catalogue);
+    let catalogue = Catalogue::open(storage.path()).unwrap();
+    let known = catalogue.owner_names("web01").unwrap();
+    assert_eq!(known.user(33), Some(&b"http"[..]));
+    assert_eq!(known.user(u32::MAX), Some(&b"last"[..]));
+    assert_eq!(known.group(33), Some(&b"w\xffw"[..]));
+    assert_eq!(catalogue.owner_names("db01").unwrap(), IdNames::new());
+}
+
+#[test]
+fn names_of_owners_have_a_limit() {
+    use coffre_protocol::flist::{IdKind, IdNames};
+    let storage = TempDir::new().unwrap();
+    let catalogue = Catalogue::open(storage.path()).unwrap();
+    let mut names = IdNames::new();
+    for id in 0..70_000 {
+        names.insert(IdKind::User, id, b"made-up");
+    }
+    catalogue.remember_owner_names("web01", &names).unwrap();
+    let known = catalogue.owner_names("web01").unwrap();
+    assert_eq!(known.iter(IdKind::User).count(), 1 << 16);
+}

@@ -229,6 +229,9 @@ pub struct Tenant {
     pub quota: Quota,
     /// Also what clients of 2014 need: SHA-1 signatures, older key exchanges.
     pub legacy_ssh: bool,
+    /// Owners become the accounts of this server that have the names the client gives, as with
+    /// stock rsync; else their numbers are kept.
+    pub owner_names: bool,
 }
 
 /// What one session may take of the server's memory.

@@ -16,7 +16,7 @@ use super::server::{bandwidth, check_host_key_is_there, duration, paths, size_wi
 use super::{Quota, SessionLimits, SnapshotPolicy, Tenant};
 use crate::retention::Rules;
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "port",
     "login",
     "restore_login",
@@ -34,10 +34,11 @@ const KEYS: [&str; 17] = [
     "quota",
     "legacy_ssh",
     "prune",
+    "owner_names",
 ];
 
 /// Keys that later versions have.
-const LATER: [&str; 4] = ["expect", "verify", "owner_names", "notify"];
+const LATER: [&str; 3] = ["expect", "verify", "notify"];
 
 const DEFAULT_LOGIN: &str = "root";
 const DEFAULT_RESTORE_LOGIN: &str = "restore";
@@ -74,6 +75,7 @@ pub(super) struct Draft {
     bandwidth: Setting<Option<u64>>,
     quota: Setting<Quota>,
     legacy_ssh: Setting<bool>,
+    owner_names: Setting<bool>,
 }
 
 impl Draft {
@@ -97,6 +99,7 @@ impl Draft {
             bandwidth: Setting::Absent,
             quota: Setting::Absent,
             legacy_ssh: Setting::Absent,
+            owner_names: Setting::Absent,
         }
     }
 
@@ -140,6 +143,7 @@ impl Draft {
             bandwidth: table.setting("bandwidth", bandwidth),
             quota: table.setting("quota", quota),
             legacy_ssh: table.setting("legacy_ssh", |item| item.boolean()),
+            owner_names: table.setting("owner_names", Item::boolean),
         }
     }
 
@@ -163,6 +167,7 @@ impl Draft {
             bandwidth: self.bandwidth.or(&defaults.bandwidth),
             quota: self.quota.or(&defaults.quota),
             legacy_ssh: self.legacy_ssh.or(&defaults.legacy_ssh),
+            owner_names: self.owner_names.or(&defaults.owner_names),
         }
     }
 
@@ -221,6 +226,7 @@ impl Draft {
             bandwidth: self.bandwidth.value_or(None),
             quota: self.quota.value_or(Quota::default()),
             legacy_ssh: self.legacy_ssh.value_or(false),
+            owner_names: self.owner_names.value_or(false),
         })
     }
 

@@ -159,20 +159,22 @@ impl TenantRoot {
         })
     }
 
+    /// Settles how attributes are kept, once it is known what the client asks for. Without
+    /// privilege (`is_super` false) only attributes of the `user` namespace are seen and kept.
+    /// To be called before anything else; it does nothing while directories are open.
+    pub fn keep_attributes(&mut self, metadata: Metadata, is_super: bool) {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.keeping = Keeping::new(metadata);
+            if !is_super {
+                shared.keeping.view = shared.keeping.view.without_privilege();
+            }
+        }
+    }
+
     /// Whether an extended attribute of this name, as the client knows it, can be kept here. What
     /// cannot is left out of a transfer silently, as stock rsync does without privilege.
     pub fn keeps_xattr(&self, name: &[u8]) -> bool {
         self.shared.keeping.view.keeps(name)
-    }
-
-    /// The same root, with attributes kept in another way. For a root that nothing has been opened
-    /// from yet; else it stays as it is.
-    pub fn with_metadata(mut self, metadata: Metadata) -> TenantRoot {
-        match Arc::get_mut(&mut self.shared) {
-            Some(shared) => shared.keeping = Keeping::new(metadata),
-            None => debug_assert!(metadata == self.metadata(), "the root is in use"),
-        }
-        self
     }
 
     /// How attributes are kept here.

@@ -48,6 +48,14 @@ impl XattrView {
         }
     }
 
+    /// What is left of it for a session that asks to be treated as one without privilege.
+    pub(super) fn without_privilege(self) -> Self {
+        match self {
+            XattrView::All | XattrView::UserOnly => XattrView::UserOnly,
+            XattrView::Stored => XattrView::Stored,
+        }
+    }
+
     /// The name a client knows an attribute by; `None`: it does not see it.
     fn shown(self, kept: &[u8]) -> Option<&[u8]> {
         let acl = kept.starts_with(b"system.") || kept.starts_with(XFS_ACL_PREFIX);

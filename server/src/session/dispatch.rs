@@ -18,7 +18,7 @@ use super::outcome::Outcome;
 use super::pipe::Output;
 use super::push::{self, End, Push};
 use super::send::View as Shown;
-use super::{Admitted, Pipe, Request, Sessions, View};
+use super::{Admitted, Pipe, Request, Sessions, View, accounts};
 use crate::catalogue::{Catalogue, SessionRecord};
 use crate::config::{LandlockPolicy, SeccompPolicy};
 use crate::confine::{Metadata, TenantRoot};
@@ -356,7 +356,10 @@ impl Session {
 
     /// Runs the session on a thread that can reach nothing but the tenant's tree.
     fn confined(&self, end: End, options: ServerOptions, words: Vec<Word>) -> Outcome {
+        let (accounts, clerk) = accounts::desk();
         let push = Push {
+            accounts,
+            owner_names: self.admitted.tenant.config().owner_names,
             pipe: Arc::clone(&self.pipe),
             end,
             home: self.admitted.tenant.home().to_owned(),
@@ -371,7 +374,10 @@ impl Session {
         let spawned = std::thread::Builder::new()
             .name(format!("rsync {}", self.id))
             .spawn(move || span.in_scope(|| push.run()));
-        let joined = spawned.map(std::thread::JoinHandle::join);
+        let joined = spawned.map(|push| {
+            clerk.serve();
+            push.join()
+        });
         match joined {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => {
@@ -449,6 +455,8 @@ impl Session {
         }
         let written = self.catalogue.record_session(record).and_then(|()| {
             if changes_disk {
+                self.catalogue
+                    .remember_owner_names(&record.tenant, &outcome.owner_names)?;
                 if !outcome.touched && !outcome.ended_well {
                     return self.catalogue.forget_push(&record.id);
                 }

@@ -1,5 +1,6 @@
 //! How a transfer ends.
 
+use coffre_protocol::flist::IdNames;
 use coffre_protocol::{ExitCode, ProtocolError};
 
 /// Why a run ends before its goodbye.
@@ -60,6 +61,8 @@ pub(crate) struct Outcome {
     pub(crate) literal: u64,
     pub(crate) matched: u64,
     pub(crate) total_size: u64,
+    /// The names that the client gave for the owners in its lists.
+    pub(crate) owner_names: IdNames,
 }
 
 impl Outcome {

@@ -15,6 +15,7 @@ use coffre_protocol::options::{
 use coffre_protocol::wire::{DecodeError, Reader};
 use coffre_protocol::{ExitCode, ProtocolError, ProtocolVersion};
 
+use super::accounts::Accounts;
 use super::outcome::Outcome;
 use super::pipe::{Event, Output};
 use super::receive::{Names, Receiver};
@@ -58,6 +59,9 @@ pub(super) struct Push {
     pub(super) seccomp: SeccompPolicy,
     pub(super) limits: SessionLimits,
     pub(super) admitted: Admitted,
+    pub(super) accounts: Accounts,
+    /// Names of owners count; see [`crate::config::Tenant::owner_names`].
+    pub(super) owner_names: bool,
     pub(super) options: ServerOptions,
     /// The words that `options` was made of.
     pub(super) words: Vec<Word>,
@@ -274,9 +278,11 @@ impl Push {
         let mut end = self.end;
         let mut names = None;
         if let End::Receive(root) = &mut end {
-            if options.fake_super {
-                *root = root.clone().with_metadata(Metadata::Xattr);
-            }
+            let metadata = match options.fake_super {
+                true => Metadata::Xattr,
+                false => root.metadata(),
+            };
+            root.keep_attributes(metadata, options.super_user != Some(false));
             names = Names::open(root, &options)
                 .map_err(|error| (Arc::clone(&pipe), Refused::Usage(error)))?;
         }
@@ -284,11 +290,18 @@ impl Push {
             .handshake(&options)
             .map_err(|refused| (Arc::clone(&pipe), refused))?;
         let limits = of_lists(&self.limits);
+        let owners = (self.accounts, self.owner_names);
         Ok(match end {
-            End::Receive(root) => {
-                Receiver::new(pipe.clone(), root, &options, negotiated, limits, names)
-                    .run(&opening.bytes)
-            }
+            End::Receive(root) => Receiver::new(
+                pipe.clone(),
+                root,
+                &options,
+                negotiated,
+                limits,
+                names,
+                owners,
+            )
+            .run(&opening.bytes),
             End::Send(view) => {
                 Sender::new(pipe.clone(), Arc::new(view), options, negotiated, limits)
                     .run(&opening.bytes)

@@ -140,6 +140,7 @@ mod tests {
             limits: crate::config::SessionLimits::default(),
             bandwidth: None,
             quota: crate::config::Quota::default(),
+            owner_names: false,
             legacy_ssh: false,
         }
     }

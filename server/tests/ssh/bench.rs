@@ -96,6 +96,7 @@ pub(crate) fn tenant(name: &str, keys: Vec<KeyRule>) -> Tenant {
         limits: coffre::config::SessionLimits::default(),
         bandwidth: None,
         quota: coffre::config::Quota::default(),
+        owner_names: false,
         legacy_ssh: false,
     }
 }

@@ -124,6 +124,10 @@ impl Receiver {
         let mut extra = Extra::default();
         let acls = self.policy.acls && entry.kind() != FileKind::Symlink;
         let found = target.dir.as_ref().zip(target.stat.as_ref());
+        if let Some(have) = &target.stat {
+            extra.owner = self.uid_for(entry).is_some_and(|uid| uid != have.uid);
+            extra.group = self.gid_for(entry).is_some_and(|gid| gid != have.gid);
+        }
         let local = match found {
             Some((dir, have)) if acls || self.policy.xattrs => {
                 if target.name == b"." {
@@ -178,6 +182,7 @@ impl Receiver {
             set.items
                 .iter()
                 .filter(|item| self.root.keeps_xattr(&item.name) && !is_reserved(&item.name))
+                .filter(|item| self.policy.is_super || item.name.starts_with(b"user."))
                 .collect()
         })
     }
@@ -240,12 +245,16 @@ impl Receiver {
             ),
         };
         let acl = acl.complete(wire_kind, entry.mode())?;
+        let names = self.decoder.id_names();
         let named = |kind: IdKind| {
             let mut named: Vec<_> = acl
                 .named
                 .iter()
                 .filter(|named| named.kind == kind)
-                .map(|named| (named.id, named.permissions))
+                .map(|named| {
+                    let id = self.owners.in_acl(kind, named.id, names);
+                    (id, named.permissions)
+                })
                 .collect();
             named.sort_unstable();
             named
@@ -289,8 +298,8 @@ impl Receiver {
         let xattrs = policy.xattrs.then(|| self.whole_set(entry, local, fetched));
         Wanted {
             lost_values: matches!(xattrs, Some(None)),
-            uid: policy.owner.then(|| entry.uid()),
-            gid: policy.group.then(|| entry.gid()),
+            uid: self.uid_for(entry),
+            gid: self.gid_for(entry),
             mode: (!is_symlink).then(|| decide::wanted_mode(policy, entry, have, self.umask)),
             mtime: keeps_time.then_some(FileTime {
                 secs: mtime.0,

@@ -8,9 +8,12 @@ use coffre_protocol::item::ItemFlags;
 use super::policy::{Policy, QuickCheck};
 use crate::confine::{FileTime, Stat};
 
-/// What differs besides what [`Stat`] tells; read only where the options ask for it.
+/// What differs besides what the list and [`Stat`] tell between them; looked at only where the
+/// options ask for it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Extra {
+    pub(super) owner: bool,
+    pub(super) group: bool,
     pub(super) acl: bool,
     pub(super) xattrs: bool,
     /// Numbers of the xattr values that must be asked for.
@@ -144,10 +147,10 @@ pub(super) fn report(
             flags |= ItemFlags::REPORT_PERMS;
         }
     }
-    if policy.owner && entry.uid() != have.uid {
+    if extra.owner {
         flags |= ItemFlags::REPORT_OWNER;
     }
-    if policy.group && entry.gid() != have.gid {
+    if extra.group {
         flags |= ItemFlags::REPORT_GROUP;
     }
     if extra.acl {
@@ -157,6 +160,33 @@ pub(super) fn report(
         flags |= ItemFlags::REPORT_XATTR;
     }
     flags
+}
+
+/// What stock rsync tells about a file with set-id bits whose owner or group it changed: it looks
+/// at the file again, and so finds the new owner in place and the bits that the kernel took away.
+pub(super) fn told_after_chown(
+    policy: &Policy,
+    entry: &EntryRef<'_>,
+    have: &Stat,
+    flags: ItemFlags,
+) -> ItemFlags {
+    let chown = ItemFlags::REPORT_OWNER | ItemFlags::REPORT_GROUP;
+    let changed =
+        flags.contains(ItemFlags::REPORT_OWNER) || flags.contains(ItemFlags::REPORT_GROUP);
+    if !changed || have.mode & 0o6000 == 0 || entry.kind() != FileKind::Regular {
+        return flags;
+    }
+    // A set-group-id bit without x for the group means something else, and stays.
+    let lost = if have.mode & 0o010 != 0 {
+        0o6000
+    } else {
+        0o4000
+    };
+    let mut told = flags.without(chown).without(ItemFlags::REPORT_PERMS);
+    if policy.perms && (entry.mode() ^ (have.mode & !lost)) & 0o7777 != 0 {
+        told |= ItemFlags::REPORT_PERMS;
+    }
+    told
 }
 
 /// Whether a symlink target may leave the tree (`--safe-links`): absolute, empty, climbing above

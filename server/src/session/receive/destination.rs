@@ -43,6 +43,7 @@ impl Receiver {
         if self.destination.is_some() {
             return Ok(());
         }
+        self.tell_unknown_owners();
         let argument = self.destination_argument.clone();
         let path = self.resolve(&argument)?;
         self.furnish(&path)?;

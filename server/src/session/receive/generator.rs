@@ -447,6 +447,11 @@ impl Receiver {
             }
         };
         let flags = decide::report(&self.policy, entry, Some(have), &extra, base);
+        let told = if self.policy.dry_run {
+            flags
+        } else {
+            decide::told_after_chown(&self.policy, entry, have, flags)
+        };
         // Stock compares no times with `--checksum`, and writes them to the nanosecond.
         let times_to_write = self.policy.quick_check == QuickCheck::Checksum
             && (have.mtime.secs, have.mtime.nanos) != entry.mtime();
@@ -454,7 +459,7 @@ impl Receiver {
         if changes && !self.policy.dry_run && !extra.waits {
             self.set_attributes(entry, dir, &target.name, have, &HashMap::new())?;
         }
-        self.note(ndx, entry, flags, None, &extra.missing)?;
-        Ok(flags)
+        self.note(ndx, entry, told, None, &extra.missing)?;
+        Ok(told)
     }
 }

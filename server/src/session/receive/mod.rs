@@ -30,6 +30,7 @@ mod keeping;
 mod lists;
 pub(super) mod messages;
 mod names;
+mod owners;
 mod phases;
 mod policy;
 mod protection;
@@ -44,13 +45,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use coffre_protocol::ExitCode;
 use coffre_protocol::delta::TokenDecoder;
 use coffre_protocol::flist::{EntryRef, FileList, FlistDecoder, Flists, Limits, NamesByDir};
 use coffre_protocol::handshake::Negotiated;
 use coffre_protocol::mux::{Demux, MessageKind};
 use coffre_protocol::ndx::NdxCoder;
 use coffre_protocol::options::ServerOptions;
+use coffre_protocol::{ExitCode, ProtocolError};
 
 use self::attributes::XattrExchange;
 use self::backups::Backups;
@@ -61,6 +62,7 @@ use self::hardlinks::Links;
 use self::incoming::{Incoming, Outstanding};
 use self::lists::ListState;
 pub(crate) use self::names::Names;
+use self::owners::Owners;
 use self::phases::{Marks, Stage};
 use self::policy::Policy;
 use self::protection::Protection;
@@ -70,8 +72,9 @@ use self::totals::Totals;
 use super::agreed::Agreed;
 use super::outcome::{Fatal, Outcome};
 use super::output::Outgoing;
-use crate::confine::{Dir, Kept, TenantRoot};
+use crate::confine::{Dir, Kept, Metadata, TenantRoot};
 use crate::session::Pipe;
+use crate::session::accounts::Accounts;
 use crate::session::pipe::Event;
 
 /// The generator pauses while this much output is queued.
@@ -89,6 +92,9 @@ pub(crate) struct Receiver {
     pipe: Arc<Pipe>,
     root: TenantRoot,
     policy: Policy,
+    owners: Owners,
+    /// Something in the options that is told before anything else happens.
+    refusal: Option<ProtocolError>,
     negotiated: Agreed,
     destination_argument: Vec<u8>,
 
@@ -177,13 +183,27 @@ impl Receiver {
         negotiated: Negotiated,
         limits: Limits,
         names: Option<Names>,
+        (accounts, owner_names): (Accounts, bool),
     ) -> Self {
         let agreed = Agreed::new(options, negotiated);
-        let policy = Policy::new(options, agreed.version);
+        let is_super = options.super_user.unwrap_or(
+            root.metadata() == Metadata::Xattr || Metadata::detect() == Metadata::Native,
+        );
+        let policy = Policy::new(options, agreed.version, is_super);
         let format = agreed.list_format(options, limits);
         let wants_filters = options.receiver_wants_filter_list(agreed.version);
+        let owners = Owners::new(
+            options,
+            accounts,
+            owner_names,
+            is_super,
+            format.id0_names,
+            agreed.is_incremental(),
+        );
         let now = Instant::now();
         Self {
+            owners,
+            refusal: options.map_error.clone(),
             root,
             destination_argument: options.destination(),
             demux: Demux::new(),
@@ -253,6 +273,9 @@ impl Receiver {
     }
 
     fn converse(&mut self, early: &[u8]) -> Result<(), Fatal> {
+        if let Some(refusal) = self.refusal.take() {
+            return Err(refusal.into());
+        }
         if self.expect == Expect::FileList {
             self.begin_list(None)?;
         }
@@ -492,6 +515,7 @@ impl Receiver {
             literal: totals.literal,
             matched: totals.matched,
             total_size: totals.size,
+            owner_names: self.decoder.id_names().clone(),
         }
     }
 }

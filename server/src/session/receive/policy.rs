@@ -36,6 +36,8 @@ pub(super) struct Wants {
 
 #[derive(Debug, Clone)]
 pub(super) struct Policy {
+    /// Owners, devices and attributes of all namespaces are set, as root would.
+    pub(super) is_super: bool,
     pub(super) perms: bool,
     pub(super) executability: bool,
     pub(super) owner: bool,
@@ -113,7 +115,7 @@ fn without_dots(mut dir: &[u8]) -> &[u8] {
 const UMASK: u32 = 0o022;
 
 impl Policy {
-    pub(super) fn new(options: &ServerOptions, version: ProtocolVersion) -> Self {
+    pub(super) fn new(options: &ServerOptions, version: ProtocolVersion, is_super: bool) -> Self {
         let info = options.info();
         let backup_dir = options
             .backup_dir
@@ -129,9 +131,10 @@ impl Policy {
             LogFormat::Itemize | LogFormat::ItemizeUnchanged | LogFormat::Operation
         );
         Self {
+            is_super,
             perms: options.perms || options.acls,
             executability: options.executability,
-            owner: options.owner,
+            owner: options.owner && is_super,
             group: options.group,
             times: options.times,
             // A backup beside its file changes the time of the directory: it is not kept then.
@@ -141,7 +144,7 @@ impl Policy {
             acls: options.acls,
             xattrs: options.xattrs != Xattrs::No,
             links: options.links,
-            devices: options.devices,
+            devices: options.devices && is_super,
             specials: options.specials,
             safe_links: options.safe_links,
             relative: options.relative,
