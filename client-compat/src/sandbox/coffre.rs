@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::{Daemon, Keys, Port, base_below};
-use crate::run::tool;
+use crate::run::{Invocation, Outcome, tool};
 
 /// The one tenant of a throw-away server.
 pub const TENANT: &str = "compat";
@@ -118,6 +118,20 @@ impl Coffre {
         args.extend(["--config".as_ref(), config.as_os_str()]);
         let out = tool(&self.binary.display().to_string(), &args)?;
         Ok(String::from_utf8(out)?)
+    }
+
+    /// A verb of the command line, as an admin would run it. Words are split at spaces.
+    pub fn verb(&self, words: &str) -> Result<Outcome> {
+        self.invocation(words).run()
+    }
+
+    /// The same, not started yet.
+    pub fn invocation(&self, words: &str) -> Invocation {
+        let mut invocation = Invocation::new(&self.binary, Path::new("/"));
+        invocation.args = words.split_whitespace().map(Into::into).collect();
+        invocation.args.push("--config".into());
+        invocation.args.push(self.dir.join("tenants.toml").into());
+        invocation
     }
 
     /// Takes a snapshot as an admin would; gives its directory.

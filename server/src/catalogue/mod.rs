@@ -19,6 +19,7 @@ mod session;
 mod snapshot;
 mod state;
 mod usage;
+mod verification;
 
 use std::fs::DirBuilder;
 use std::io;
@@ -36,6 +37,7 @@ pub use session::SessionRecord;
 pub use snapshot::{Reason, SnapshotRecord};
 pub use state::TenantState;
 pub use usage::UsageRecord;
+pub use verification::{LastVerification, Verification};
 
 /// The open catalogue. Shared by all threads of a process; other processes may have it open too.
 #[derive(Debug)]
@@ -67,6 +69,11 @@ pub enum CatalogueError {
         found: i64,
         known: i64,
     },
+    #[error(
+        "the catalogue {} was made by an older coffre; start the server once, which brings it up \
+         to date", .path.display()
+    )]
+    Older { path: PathBuf },
     #[error("cannot rebuild the catalogue: {0}")]
     Snapshots(#[from] crate::snapshot::SnapshotError),
 }
@@ -149,6 +156,37 @@ impl Catalogue {
             source,
         })?;
         schema::check_known(found, &path)?;
+        Ok(Some(Self {
+            connection: Mutex::new(connection),
+            path,
+        }))
+    }
+
+    /// Opens it for writing beside a running daemon or without one. `None`: there is none.
+    /// Errors: it is of another version, which only the daemon brings up to date.
+    pub fn open_beside(storage: &Path) -> Result<Option<Self>, CatalogueError> {
+        let path = Self::path_in(storage);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let fail = |source| CatalogueError::Sqlite {
+            doing: "open",
+            path: path.clone(),
+            source,
+        };
+        let open = || {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(&path, flags)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            let version = schema::version(&connection)?;
+            Ok((connection, version))
+        };
+        let (connection, found) = open().map_err(fail)?;
+        schema::check_known(found, &path)?;
+        if !schema::is_current(found) {
+            return Err(CatalogueError::Older { path });
+        }
         Ok(Some(Self {
             connection: Mutex::new(connection),
             path,

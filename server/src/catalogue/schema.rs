@@ -93,6 +93,42 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (tenant, kind, id)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    -- How far reading the whole store has come; scope: a snapshot that is read alone, else empty.
+    CREATE TABLE verifications (
+        tenant       TEXT NOT NULL,
+        scope        TEXT NOT NULL,
+        started      TEXT NOT NULL,
+        updated      TEXT NOT NULL,
+        -- NULL: under way, or left
+        ended        TEXT,
+        -- where it is, and how many directories of that are done
+        tree         TEXT NOT NULL,
+        directories  INTEGER NOT NULL DEFAULT 0,
+        files        INTEGER NOT NULL DEFAULT 0,
+        bytes        INTEGER NOT NULL DEFAULT 0,
+        without_sum  INTEGER NOT NULL DEFAULT 0,
+        damaged      INTEGER NOT NULL DEFAULT 0,
+        -- the last one that went through
+        last_started TEXT,
+        last_ended   TEXT,
+        last_bytes   INTEGER,
+        last_damaged INTEGER,
+        PRIMARY KEY (tenant, scope)
+    ) STRICT, WITHOUT ROWID;
+
+    -- What the run that was begun last has found.
+    CREATE TABLE damage (
+        tenant TEXT NOT NULL,
+        scope  TEXT NOT NULL,
+        tree   TEXT NOT NULL,
+        path   BLOB NOT NULL,
+        inode  INTEGER,
+        what   TEXT NOT NULL,
+        found  TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX damage_by_run ON damage (tenant, scope);
+",
 ];
 
 /// `SQLITE_FCNTL` aside, what tells `file(1)` that it is ours: "Cfre".
@@ -103,6 +139,10 @@ const KNOWN: i64 = STEPS.len() as i64;
 
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+pub(super) fn is_current(found: i64) -> bool {
+    found == KNOWN
 }
 
 pub(super) fn check_known(found: i64, path: &Path) -> Result<(), CatalogueError> {

@@ -7,13 +7,18 @@ mod ask;
 mod check_config;
 mod prune;
 mod reload;
+mod restore;
 mod serve;
 mod snapshot;
 mod snapshots;
 mod status;
 mod table;
 mod tenants;
+mod trees;
+mod verify;
+mod watched;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,7 +26,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use crate::config::units::count;
+use crate::config::units::{count, parse_size};
 use crate::config::{self, Config, Diagnostic};
 
 /// How a verb ended. Scripts know these numbers; clap ends with 2 when it cannot make sense of the
@@ -95,6 +100,39 @@ enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Copy files out of a snapshot to a place on this machine, with all their attributes.
+    ///
+    /// A directory is restored as TO, which must not exist or be empty. A file is restored as TO,
+    /// or into it where that is a directory. Links are restored and never followed.
+    Restore {
+        tenant: String,
+        /// The snapshot's name, a day like 2026-11-20, "latest", or "live".
+        snapshot: String,
+        /// What of it, from its top: /etc/passwd, or / for everything.
+        path: OsString,
+        /// Where to.
+        to: PathBuf,
+        /// Restore into what is there, and replace what has the same name.
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Read the store and say what is damaged, missing, or one too many.
+    ///
+    /// Every file is read once, however many snapshots share it, and compared with what was noted
+    /// when it arrived. A run that is cut off goes on where it was. Exit code 1: something is
+    /// wrong.
+    Verify {
+        /// Only this tenant; else all of them.
+        tenant: Option<String>,
+        /// Only this snapshot: its name, a day like 2026-11-20, or "latest".
+        snapshot: Option<String>,
+        /// Read no faster, like 50MiB (per second).
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        limit: Option<u64>,
+        /// Begin anew where an earlier run was cut off.
+        #[arg(long)]
+        restart: bool,
+    },
 }
 
 /// What every verb is told.
@@ -119,6 +157,36 @@ pub fn main() -> ExitCode {
         Verb::Snapshot { tenant } => snapshot::run(&context, &tenant),
         Verb::Snapshots { tenant } => snapshots::run(&context, &tenant),
         Verb::Prune { tenant, dry_run } => prune::run(&context, tenant, dry_run),
+        Verb::Restore {
+            tenant,
+            snapshot,
+            path,
+            to,
+            overwrite,
+        } => {
+            let wanted = restore::Wanted {
+                tenant,
+                snapshot,
+                path,
+                to,
+                overwrite,
+            };
+            restore::run(&context, &wanted)
+        }
+        Verb::Verify {
+            tenant,
+            snapshot,
+            limit,
+            restart,
+        } => {
+            let wanted = verify::Wanted {
+                tenant,
+                snapshot,
+                limit,
+                restart,
+            };
+            verify::run(&context, &wanted)
+        }
     }
     .into()
 }

@@ -14,6 +14,7 @@ use std::io;
 use rustix::io::Errno;
 
 use super::acl::{AclKind, PosixAcl};
+use super::content;
 use super::fake_super::{self, StoredStat, inode_mode};
 use super::inode::{Inode, XattrSource};
 use super::metadata::Metadata;
@@ -190,6 +191,7 @@ pub(super) struct Plan<'a> {
     mode: Option<u32>,
     /// `%stat` to write, or to remove.
     stored: Option<Option<Vec<u8>>>,
+    is: Stat,
 }
 
 struct AclStep {
@@ -225,6 +227,7 @@ impl<'a> Plan<'a> {
             acls: Vec::new(),
             mode: None,
             stored: None,
+            is: *is,
         };
         let mtime = wanted.mtime.filter(|&time| time != is.mtime);
         let atime = wanted.atime.filter(|&time| time != is.atime);
@@ -385,7 +388,11 @@ impl<'a> Plan<'a> {
             note(Attribute::Xattr(step.shown.clone()), step.carry_out(inode));
         }
         if let Some((mtime, atime)) = self.times {
-            note(Attribute::Times, inode.set_times(mtime, atime));
+            let set = inode.set_times(mtime, atime);
+            if let (Ok(()), Some(mtime)) = (&set, mtime) {
+                content::restamp(inode, &self.is, mtime);
+            }
+            note(Attribute::Times, set);
         }
         for step in &self.acls {
             let name = self.keeping.acl_name(step.kind);

@@ -13,14 +13,16 @@ use rustix::io::Errno;
 
 use super::acl::{AclKind, PosixAcl};
 use super::attributes::{Extended, is_errno};
+use super::content;
 use super::escape::{Escape, check_name};
-use super::inode::{Inode, Named};
+use super::inode::{Inode, Named, XattrSource};
 use super::list::{DirEntry, list_directory};
 use super::metadata::Metadata;
 use super::path::TenantPath;
 use super::root::{Shared, Side, open_beneath};
 use super::stat::{Kind, Stat};
-use super::xattr::XattrSet;
+use super::xattr::{STORED_PREFIX, XattrSet};
+use crate::sum::ContentSum;
 
 /// Longest target of a symbolic link, in bytes (PATH_MAX without the NUL).
 const TARGET_LIMIT: usize = 4095;
@@ -149,6 +151,23 @@ impl Dir {
         open_for_reading(&inode)
     }
 
+    /// Whether an entry's attributes are stored beside what its inode says.
+    pub fn is_stored(&self, name: &[u8]) -> io::Result<bool> {
+        self.check(name)?;
+        is_stored(&Named::new(self.fd(), name))
+    }
+
+    /// The same of the directory itself.
+    pub fn self_is_stored(&self) -> io::Result<bool> {
+        is_stored(&Inode::open(self.fd()))
+    }
+
+    /// What was noted of the content of a file; `None`: nothing that can be read.
+    pub fn content_sum(&self, name: &[u8]) -> io::Result<Option<ContentSum>> {
+        self.check(name)?;
+        content::read(&Named::new(self.fd(), name))
+    }
+
     /// The target of a symbolic link, as it was given.
     pub fn read_link(&self, name: &[u8]) -> io::Result<Vec<u8>> {
         self.check(name)?;
@@ -217,6 +236,12 @@ impl Dir {
     pub fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.fd)?)
     }
+}
+
+/// Owner and mode are not stored where the inode tells them, but what else is shows.
+fn is_stored(source: &impl XattrSource) -> io::Result<bool> {
+    let names = source.xattr_names()?;
+    Ok(names.iter().any(|name| name.starts_with(STORED_PREFIX)))
 }
 
 /// Opens a regular file that is held; only its owner and the privileged can spare its atime.

@@ -31,6 +31,7 @@
 pub mod acl;
 mod attributes;
 mod cache;
+mod content;
 mod create;
 mod dir;
 mod escape;
@@ -56,6 +57,7 @@ mod tests;
 
 pub use acl::{AclKind, PosixAcl};
 pub use attributes::{AclChange, Attribute, AttributeError, Attributes, Extended};
+pub use content::{content_sum, keep_content_sum};
 pub use create::Replace;
 pub use dir::Dir;
 pub use escape::Escape;

@@ -182,6 +182,12 @@ impl TenantRoot {
         self.shared.keeping.metadata
     }
 
+    /// Looks at a directory that was opened otherwise, which is not in the tree as far as this is
+    /// concerned. For reading with the server's own rights, not a client's.
+    pub fn adopt(&self, directory: OwnedFd) -> Dir {
+        Dir::new(Arc::clone(&self.shared), directory, None)
+    }
+
     /// Opens a directory. No component may be a symbolic link.
     /// Errors: of `openat2`; [`Escape`] where the path leads outside or over a link.
     pub fn dir(&self, path: &TenantPath) -> io::Result<Dir> {

@@ -20,6 +20,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::attributes::{AttributeError, Attributes, Plan, is_errno};
+use super::content;
 use super::create::Replace;
 use super::dir::Dir;
 use super::fake_super::inode_mode;
@@ -29,6 +30,7 @@ use super::root::{Shared, Side, lacks, note_lack};
 use super::stat::{FileTime, Kind, Stat};
 use super::{acl::PosixAcl, unshare};
 use crate::account::Hold;
+use crate::sum::Content;
 
 /// See the module's story.
 pub struct Staged {
@@ -43,6 +45,8 @@ pub struct Staged {
     applied: bool,
     /// Room for its content, until it has a name.
     hold: Hold,
+    /// What is known of the content, until it is kept with the attributes.
+    content: Option<Box<Content>>,
 }
 
 impl Dir {
@@ -112,12 +116,8 @@ impl Staged {
     fn new(dir: &Dir, file: File, staged_name: Option<StagedName>) -> io::Result<Staged> {
         let mut is = Inode::open(file.as_fd()).stat()?;
         // Writing moves the times; no time that is wanted may look as if it were there already.
-        let never = FileTime {
-            secs: i64::MIN,
-            nanos: u32::MAX,
-        };
-        is.mtime = never;
-        is.atime = never;
+        is.mtime = FileTime::NEVER;
+        is.atime = FileTime::NEVER;
         Ok(Staged {
             shared: Arc::clone(&dir.shared),
             side: dir.side(),
@@ -126,7 +126,13 @@ impl Staged {
             is,
             applied: false,
             hold: Hold::default(),
+            content: None,
         })
+    }
+
+    /// Has what is known of the content kept with the attributes that are set next.
+    pub fn note_content(&mut self, content: Content) {
+        self.content = Some(Box::new(content));
     }
 
     /// To be called before so many bytes are written.
@@ -174,6 +180,17 @@ impl Staged {
     /// Errors: where the attributes that are there cannot be read.
     pub fn apply(&mut self, wanted: &Attributes<'_>) -> io::Result<Vec<AttributeError>> {
         let inode = Inode::open(self.file.as_fd());
+        if let Some(content) = self.content.take() {
+            // First of all attributes: ext4 keeps in the inode what comes first and fits, and this
+            // differs from file to file, where a stored owner is shared by many.
+            let mtime = match wanted.mtime {
+                Some(mtime) => mtime,
+                None => inode.stat()?.mtime,
+            };
+            if let Err(error) = content::keep(&inode, &content, mtime) {
+                tracing::debug!(%error, "the sum of a content could not be kept");
+            }
+        }
         if self.applied {
             self.is = inode.stat()?;
             self.shared.keeping.complete(&mut self.is, &inode)?;

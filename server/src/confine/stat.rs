@@ -28,7 +28,8 @@ impl Kind {
         })
     }
 
-    pub(super) fn file_type(self) -> FileType {
+    /// As the kernel names it.
+    pub fn file_type(self) -> FileType {
         match self {
             Kind::File => FileType::RegularFile,
             Kind::Dir => FileType::Directory,
@@ -51,6 +52,14 @@ pub struct FileTime {
     pub secs: i64,
     /// Below 1,000,000,000.
     pub nanos: u32,
+}
+
+impl FileTime {
+    /// No time that a file has.
+    pub(super) const NEVER: Self = Self {
+        secs: i64::MIN,
+        nanos: u32::MAX,
+    };
 }
 
 /// What an entry is and has. With [`super::Metadata::Xattr`], `kind`, `mode`, `uid`, `gid` and

@@ -25,7 +25,7 @@ pub type XattrSet = BTreeMap<Vec<u8>, Vec<u8>>;
 
 const SERVER_PREFIX: &[u8] = b"user.coffre.";
 const USER_PREFIX: &[u8] = b"user.";
-const STORED_PREFIX: &[u8] = b"user.rsync.";
+pub(super) const STORED_PREFIX: &[u8] = b"user.rsync.";
 /// XFS lists its ACLs once more, in its own form, to the privileged. Removing one removes the ACL.
 /// A client on XFS may still set one, as with stock rsync.
 const XFS_ACL_PREFIX: &[u8] = b"trusted.SGI_ACL_";

@@ -120,6 +120,57 @@ pub struct PlannedFacts {
     pub why: String,
 }
 
+/// What was copied out of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreFacts {
+    pub tenant: String,
+    /// The name of the snapshot, or `live`.
+    pub snapshot: String,
+    pub files: u64,
+    pub directories: u64,
+    /// Symbolic links, devices, pipes and sockets.
+    pub others: u64,
+    /// Further names of files.
+    pub links: u64,
+    pub bytes: u64,
+    /// What was not restored as it is stored; each was said.
+    pub problems: u64,
+    pub took_millis: u64,
+}
+
+/// What reading a tenant's store has shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyFacts {
+    pub tenant: String,
+    /// The only one that was read; absent: all.
+    pub snapshot: Option<String>,
+    pub snapshots: u64,
+    pub live: bool,
+    /// Inodes that were read.
+    pub files: u64,
+    pub bytes: u64,
+    pub without_sum: u64,
+    /// Snapshots of which it is not known what they should hold.
+    pub without_manifest: Vec<String>,
+    /// It went on from where an earlier run was left.
+    pub resumed: bool,
+    pub took_millis: u64,
+    pub damaged: Vec<DamageFacts>,
+}
+
+/// A name of something that is not as it was stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamageFacts {
+    /// Relative to the tree, with unprintable bytes escaped.
+    pub path: String,
+    /// `content`, `size`, `unreadable`, `sum`, `missing`, `extra`, `replaced` or `manifest`.
+    pub kind: String,
+    /// The same in words.
+    pub what: String,
+    /// Where it has that name: snapshots, oldest first, and `live`.
+    pub snapshots: Vec<String>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadFacts {
     pub added: Vec<String>,

@@ -9,12 +9,14 @@ use coffre_protocol::item::ItemFlags;
 use coffre_protocol::options::{MissingArgs, ServerOptions, Xattrs};
 use coffre_protocol::sum::{BlockSumEncoder, SumHead};
 
+use crate::sum::ArrivalSummer;
+
 #[derive(Debug, Clone, Copy)]
 pub(in crate::session) struct Agreed {
     pub(in crate::session) version: ProtocolVersion,
     pub(in crate::session) compression: Compression,
     pub(in crate::session) transfer_sum: StrongKind,
-    list_sum: StrongKind,
+    pub(in crate::session) list_sum: StrongKind,
     seed: i32,
     compat: CompatFlags,
 }
@@ -80,6 +82,11 @@ impl Agreed {
 
     pub(in crate::session) fn file_summer(&self) -> FileSummer {
         FileSummer::new(self.transfer_sum, self.seed)
+    }
+
+    /// For the content of a file that arrives.
+    pub(in crate::session) fn arrival_summer(&self) -> ArrivalSummer {
+        ArrivalSummer::new(self.transfer_sum, self.seed, self.list_sum)
     }
 
     pub(in crate::session) fn sum_head(

@@ -18,6 +18,7 @@ use super::attributes::{self, same_mount};
 use super::error::SnapshotError;
 use super::home::{Home, Stage};
 use super::listing::Met;
+use super::manifest;
 use super::marker;
 use super::name::{SnapshotName, State};
 use super::progress::Progress;
@@ -117,7 +118,7 @@ pub fn take_recycling(
     }
     let made = made.unwrap_or_else(|| {
         let built = build(&home, &live, name, &building, progress);
-        built.and_then(|built| commit(&home, name, &building).map(|()| built))
+        built.and_then(|mut built| commit(&home, name, &building, &mut built).map(|()| built))
     });
     match made {
         Ok(built) => Ok(Taken {
@@ -187,11 +188,12 @@ fn renew<'a>(
     let gone = Gone::make(home, name)?;
     let live_root = live_root(home, live)?;
     let mut built = fill(home, live, live_root, root, name, Some(gone), progress)?;
-    commit(home, name, building)?;
+    commit(home, name, building, &mut built)?;
     if let Some(gone) = built.gone.take() {
         if let (true, Some(bytes)) = (progress.counts_space(), gone.stays()) {
             progress.space(bytes, 1);
         }
+        manifest::remove(home, old);
         // The new snapshot stands; if this fails, the next sweep will do it.
         let _ = gone.leave(home, old);
     }
@@ -199,7 +201,17 @@ fn renew<'a>(
 }
 
 /// Gives the built tree its name, once all of it is on disk.
-fn commit(home: &Home, name: SnapshotName, building: &CStr) -> Result<(), SnapshotError> {
+fn commit(
+    home: &Home,
+    name: SnapshotName,
+    building: &CStr,
+    built: &mut Build<'_>,
+) -> Result<(), SnapshotError> {
+    if let Some(manifest) = built.manifest.take() {
+        let manifest = manifest.into_inner();
+        let manifest = manifest.unwrap_or_else(PoisonError::into_inner);
+        manifest.finish(name)?;
+    }
     let shown = building.to_string_lossy();
     rustix::fs::syncfs(&home.snapshots).map_err(|error| home.fail("sync", &shown, error))?;
     rustix::fs::renameat_with(
@@ -240,6 +252,9 @@ struct Build<'a> {
     new_inodes: u64,
     /// The snapshot has been another one before.
     gone: Option<Gone>,
+    /// Until the snapshot is committed.
+    manifest: Option<Mutex<manifest::Writer>>,
+    name: SnapshotName,
 }
 
 /// The root of live, if files of it can be linked into snapshots.
@@ -266,6 +281,10 @@ fn fill<'a>(
     let marked = marker::set(&copy, name, &home.tenant);
     marked.map_err(|error| home.fail("mark", &name.to_string(), error))?;
 
+    let itself = attributes::stat(&copy);
+    let itself = itself.map_err(|error| home.fail("look at", &name.to_string(), error))?;
+    let manifest = manifest::Writer::create(home, name, itself.stx_ino)?;
+
     let threads = walk::threads_for(live);
     let pair = || -> std::io::Result<Pair> {
         Ok(Pair {
@@ -283,6 +302,8 @@ fn fill<'a>(
         exhausted: Mutex::new(HashSet::new()),
         new_inodes: 0,
         gone,
+        manifest: Some(Mutex::new(manifest)),
+        name,
     };
     let first = Place {
         parent: Node::root(c"live", pair().map_err(fail)?),
@@ -299,7 +320,15 @@ fn fill<'a>(
     if !exhausted.is_empty() {
         let aside = Stage::Building.name_of(name, 1);
         let top = pair().map_err(fail)?;
-        build.new_inodes = relink::relink(home, top, &aside, &exhausted, progress)?;
+        let replaced = relink::relink(home, top, &aside, &exhausted, progress)?;
+        build.new_inodes = replaced.len() as u64;
+        if let Some(manifest) = &mut build.manifest {
+            let manifest = manifest.get_mut().unwrap_or_else(PoisonError::into_inner);
+            for (old, new) in replaced {
+                let put = manifest.replaced(old, new);
+                put.map_err(|error| manifest::failed(name, error))?;
+            }
+        }
     }
     Ok(build)
 }
@@ -326,12 +355,16 @@ impl Build<'_> {
             true => charge_of(&attributes::stat(&pair.copy).map_err(fail("look at"))?),
             false => 0,
         };
-        let mut files = 0;
+        let mut files = 0_u64;
         let mut subdirectories: Vec<CString> = Vec::new();
         let Scratch {
-            entries, listing, ..
+            entries,
+            listing,
+            draft,
+            ..
         } = &mut *scratch;
         listing.clear();
+        draft.begin(stat.stx_ino);
         if self.gone.is_some() {
             let there = attributes::stat(&pair.copy).map_err(fail("look at"))?;
             if !same_mount(&there, &self.root) {
@@ -357,18 +390,24 @@ impl Build<'_> {
                         self.made(&pair.copy, name);
                     }
                     subdirectories.push(name.to_owned());
+                    draft.add(name, kind, inode);
                     return Ok(());
                 }
-                files += match met {
-                    Met::Same => 1,
-                    _ => u64::from(self.link(&place, &pair, name, inode)?),
-                };
+                if met == Met::Same || self.link(&place, &pair, name, inode)? {
+                    draft.add(name, kind, inode);
+                    files += 1;
+                }
                 if files.is_multiple_of(walk::CHECK_EVERY) && self.progress.cancelled() {
                     return Err(SnapshotError::Cancelled);
                 }
                 Ok(())
             };
             each_entry(&pair.live, entries, || place.path(), link)?;
+            if let Some(manifest) = &self.manifest {
+                let mut manifest = manifest.lock().unwrap_or_else(PoisonError::into_inner);
+                let put = manifest.put(draft);
+                put.map_err(|error| manifest::failed(self.name, error))?;
+            }
         } else {
             self.add_border(Border::Directory(escape(&place.path())));
         }

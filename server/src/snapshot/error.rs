@@ -38,7 +38,7 @@ pub enum SnapshotError {
 
 impl SnapshotError {
     /// `path`: as bytes, relative to the tenant's directory.
-    pub(super) fn io(doing: &'static str, path: &[u8], source: impl Into<io::Error>) -> Self {
+    pub(crate) fn io(doing: &'static str, path: &[u8], source: impl Into<io::Error>) -> Self {
         Self::Io {
             doing,
             path: escape(path),

@@ -62,6 +62,14 @@ impl Stage {
     }
 }
 
+/// Opens a tenant's live tree to be read.
+pub fn open_live(home: &Path) -> Result<OwnedFd, SnapshotError> {
+    match Home::open(home)? {
+        Some(home) => home.live(),
+        None => Err(SnapshotError::NoLive),
+    }
+}
+
 impl Home {
     /// `None`: there is no directory of that name, or no snapshots in it.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, SnapshotError> {
@@ -109,6 +117,19 @@ impl Home {
             directory,
             snapshots,
             tenant,
+        }
+    }
+
+    /// Opens a directory beside live and the snapshots.
+    pub(super) fn open_inside(&self, name: &CStr) -> Result<OwnedFd, Errno> {
+        open_directory(&self.directory, name)
+    }
+
+    /// Makes one, for nobody else.
+    pub(super) fn make_inside(&self, name: &CStr) -> Result<(), Errno> {
+        match rustix::fs::mkdirat(&self.directory, name, Mode::RWXU) {
+            Err(Errno::EXIST) => Ok(()),
+            other => other,
         }
     }
 

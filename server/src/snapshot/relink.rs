@@ -36,28 +36,29 @@ struct Name {
 
 /// Replaces the inodes `exhausted` of live, in the snapshot being built and (if they have room)
 /// in live. `aside`: a name in `snapshots/` for a directory to work in, which is swept like a
-/// building one. Returns how many inodes were made.
+/// building one. Returns the inodes that were replaced, each with the one that was made.
 pub(super) fn relink(
     home: &Home,
     top: Pair,
     aside: &CStr,
     exhausted: &HashSet<u64>,
     progress: &dyn Progress,
-) -> Result<u64, SnapshotError> {
+) -> Result<Vec<(u64, u64)>, SnapshotError> {
     let groups = find_names(top, exhausted, progress)?;
     let fail = |error: Errno| home.fail("create", &aside.to_string_lossy(), error);
     rustix::fs::mkdirat(&home.snapshots, aside, Mode::RWXU).map_err(fail)?;
     let workshop = open_directory(&home.snapshots, aside).map_err(fail)?;
     let mut scratch = Scratch::new();
-    for names in groups.values() {
+    let mut replaced = Vec::with_capacity(groups.len());
+    for (old, names) in &groups {
         if progress.cancelled() {
             return Err(SnapshotError::Cancelled);
         }
-        replace(names, &workshop, &mut scratch)?;
+        replaced.push((*old, replace(names, &workshop, &mut scratch)?));
     }
     let removed = rustix::fs::unlinkat(&home.snapshots, aside, AtFlags::REMOVEDIR);
     removed.map_err(|error| home.fail("remove", &aside.to_string_lossy(), error))?;
-    Ok(groups.len() as u64)
+    Ok(replaced)
 }
 
 /// All names that the inodes have in live.
@@ -126,18 +127,19 @@ fn replace(
     names: &[Name],
     workshop: &rustix::fd::OwnedFd,
     scratch: &mut Scratch,
-) -> Result<(), SnapshotError> {
+) -> Result<u64, SnapshotError> {
     let Some(first) = names.first() else {
-        return Ok(());
+        return Ok(0);
     };
-    let fits_both = first.within("duplicate", |pair| {
+    let (fits_both, new) = first.within("duplicate", |pair| {
         let wanted = StatxFlags::BASIC_STATS;
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let stat = rustix::fs::statx(&pair.live, &first.name, flags, wanted)?;
         duplicate(&pair.live, &first.name, &stat, workshop, NEW, scratch)?;
         // It has just been found full, so this is the limit.
         let limit = u64::from(stat.stx_nlink);
-        Ok(2 * names.len() as u64 <= limit)
+        let new = rustix::fs::statat(workshop, NEW, flags)?.st_ino;
+        Ok((2 * names.len() as u64 <= limit, new))
     })?;
 
     if fits_both {
@@ -167,7 +169,7 @@ fn replace(
             rustix::fs::futimens(&pair.copy, &attributes::times(&before))
         })?;
     }
-    Ok(())
+    Ok(new)
 }
 
 impl Name {

@@ -20,6 +20,7 @@ use super::attributes;
 use super::error::SnapshotError;
 use super::home::{Home, Stage};
 use super::list::{Origin, origin};
+use super::manifest;
 use super::name::SnapshotName;
 use super::progress::Progress;
 use super::usage::charge_of;
@@ -67,6 +68,7 @@ pub fn remove(
     }
     let file_name = CString::new(name.to_string()).expect("a name has no NUL");
     let aside = home.set_aside(&file_name, name)?;
+    manifest::remove(&home, name);
     remove_tree(&home, &aside, deadline, progress)
 }
 
@@ -110,6 +112,7 @@ fn sweep_stages(
                 home.set_aside(&c_string(&file_name), name)?;
             }
         }
+        manifest::sweep(&home)?;
         // Whoever wants to build now need not wait for the removals.
         home.unlock()?;
     }

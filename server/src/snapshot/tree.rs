@@ -22,7 +22,7 @@ const STEP: u32 = 64;
 const MOST_HELD_AT_STEPS: usize = 128;
 
 /// What a walk opens of each directory: the directory itself, or it and its copy.
-pub(super) trait Level: Sized {
+pub(crate) trait Level: Sized {
     /// The same of a directory in it.
     fn below(&self, name: &CStr) -> Result<Self, Errno>;
 }
@@ -34,7 +34,7 @@ impl Level for OwnedFd {
 }
 
 /// A directory whose children wait.
-pub(super) struct Node<L> {
+pub(crate) struct Node<L> {
     above: Option<Arc<Self>>,
     name: CString,
     /// Below the root.
@@ -56,14 +56,14 @@ impl<L> Drop for Held<L> {
 }
 
 /// A directory to walk.
-pub(super) struct Place<L> {
+pub(crate) struct Place<L> {
     pub parent: Arc<Node<L>>,
     pub name: CString,
 }
 
 impl<L: Level> Node<L> {
     /// `name`: what messages call it.
-    pub(super) fn root(name: &CStr, level: L) -> Arc<Self> {
+    pub(crate) fn root(name: &CStr, level: L) -> Arc<Self> {
         let count = Arc::new(AtomicUsize::new(1));
         Arc::new(Self {
             above: None,
@@ -78,7 +78,7 @@ impl<L: Level> Node<L> {
     }
 
     /// Opens the directory `name` in this one.
-    pub(super) fn open_below(&self, name: &CStr) -> Result<L, Errno> {
+    pub(crate) fn open_below(&self, name: &CStr) -> Result<L, Errno> {
         let mut missing = Vec::new();
         let mut node = self;
         let mut level = loop {
@@ -103,7 +103,7 @@ impl<L: Level> Node<L> {
     }
 
     /// Runs `work` on this directory, opened again if need be.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&L) -> T) -> Result<T, Errno> {
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&L) -> T) -> Result<T, Errno> {
         match (&self.held, &self.above) {
             (Some(held), _) => Ok(work(&held.level)),
             (None, Some(above)) => Ok(work(&above.open_below(&self.name)?)),
@@ -114,7 +114,7 @@ impl<L: Level> Node<L> {
 
 impl<L> Node<L> {
     /// The path of an entry, for messages.
-    pub(super) fn path_of(&self, name: &CStr) -> Vec<u8> {
+    pub(crate) fn path_of(&self, name: &CStr) -> Vec<u8> {
         let mut names = vec![name, self.name.as_c_str()];
         let mut node = self;
         while let Some(above) = &node.above {
@@ -131,12 +131,12 @@ impl<L> Node<L> {
 }
 
 impl<L: Level> Place<L> {
-    pub(super) fn open(&self) -> Result<L, Errno> {
+    pub(crate) fn open(&self) -> Result<L, Errno> {
         self.parent.open_below(&self.name)
     }
 
     /// This directory as a parent, after `level` has been opened from it.
-    pub(super) fn into_node(self, level: L) -> Arc<Node<L>> {
+    pub(crate) fn into_node(self, level: L) -> Arc<Node<L>> {
         let count = Arc::clone(&self.parent.count);
         let depth = self.parent.depth.saturating_add(1);
         let most = match depth % STEP {
@@ -163,7 +163,7 @@ impl<L: Level> Place<L> {
 }
 
 impl<L> Place<L> {
-    pub(super) fn path(&self) -> Vec<u8> {
+    pub(crate) fn path(&self) -> Vec<u8> {
         self.parent.path_of(&self.name)
     }
 }

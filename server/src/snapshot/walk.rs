@@ -12,12 +12,13 @@ use rustix::io::Errno;
 
 use super::error::SnapshotError;
 use super::listing::Listing;
+use super::manifest::Draft;
 
 /// In a large directory, whether to stop is asked after so many files.
-pub(super) const CHECK_EVERY: u64 = 256;
+pub(crate) const CHECK_EVERY: u64 = 256;
 
 /// Memory that each thread of a walk uses again for each directory.
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     /// Directory listings.
     pub entries: Vec<u8>,
     /// A list of attribute names, and an attribute's value; the kernel gives no longer ones.
@@ -26,11 +27,13 @@ pub(super) struct Scratch {
     /// Where a value is compared with another one.
     pub other_value: Box<[u8]>,
     /// What the other one of two directories holds.
-    pub listing: Listing,
+    pub(super) listing: Listing,
+    /// What of a directory goes into the manifest.
+    pub(super) draft: Draft,
 }
 
 impl Scratch {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         const LARGEST_XATTR: usize = 64 << 10;
         Self {
             entries: Vec::with_capacity(64 << 10),
@@ -38,6 +41,7 @@ impl Scratch {
             value: vec![0; LARGEST_XATTR].into(),
             other_value: vec![0; LARGEST_XATTR].into(),
             listing: Listing::default(),
+            draft: Draft::default(),
         }
     }
 }
@@ -57,7 +61,7 @@ struct QueueState<J> {
 
 /// Does `jobs` and all that `work` finds on the way (pushed to its second argument), on so many
 /// threads, one of which is this one. The first error ends the walk.
-pub(super) fn run<J: Send>(
+pub(crate) fn run<J: Send>(
     threads: usize,
     jobs: Vec<J>,
     work: impl Fn(J, &mut Vec<J>, &mut Scratch) -> Result<(), SnapshotError> + Sync,
@@ -150,7 +154,7 @@ impl<J> Drop for Leave<'_, J> {
 
 /// As many threads as gain something on the file system that holds `directory`. On btrfs they
 /// only wait for each other.
-pub(super) fn threads_for(directory: &OwnedFd) -> usize {
+pub(crate) fn threads_for(directory: &OwnedFd) -> usize {
     const BTRFS: u64 = 0x9123_683e;
     match rustix::fs::fstatfs(directory) {
         Ok(stat) if stat.f_type as u64 == BTRFS => 1,
@@ -159,7 +163,7 @@ pub(super) fn threads_for(directory: &OwnedFd) -> usize {
 }
 
 /// Opens a directory to be read, without changing its access time where that is allowed.
-pub(super) fn open_directory(parent: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_directory(parent: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(&parent, name, flags | OFlags::NOATIME, Mode::empty()) {
         Err(Errno::PERM) => rustix::fs::openat(&parent, name, flags, Mode::empty()),
@@ -169,7 +173,7 @@ pub(super) fn open_directory(parent: impl AsFd, name: &CStr) -> Result<OwnedFd, 
 
 /// Calls `each` with name, type and inode number of each entry but `.` and `..`. The type is
 /// asked for where the file system does not list it. `path`: of the directory, for messages.
-pub(super) fn each_entry(
+pub(crate) fn each_entry(
     directory: &OwnedFd,
     entries: &mut Vec<u8>,
     path: impl Fn() -> Vec<u8>,

@@ -11,7 +11,6 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use coffre_protocol::ExitCode;
-use coffre_protocol::checksum::FileSummer;
 use coffre_protocol::delta::Token;
 use coffre_protocol::flist::{EntryRef, FileKind, FileList};
 use coffre_protocol::item::{ItemFlags, ItemHead};
@@ -25,7 +24,8 @@ use super::policy::Append;
 use super::stream::{Expect, UnitError};
 use super::writer::{FileWriter, Held, Sink};
 use super::{Fatal, Receiver, path_of};
-use crate::confine::{Kind, Replace, XattrSet};
+use crate::confine::{Kind, Replace, Stat, XattrSet, keep_content_sum};
+use crate::sum::{ArrivalSummer, Content};
 
 /// What is to come for an item.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ pub(super) struct Incoming {
     writer: Option<FileWriter>,
     /// The basis was there when its sums were sent, and is gone now.
     lost_basis: bool,
-    summer: FileSummer,
+    summer: ArrivalSummer,
     /// Bytes that came as they are, this time and when the kept basis was made.
     literal: u64,
 }
@@ -259,7 +259,7 @@ impl Receiver {
         }
         let place = self.list_of(ndx)?;
         let list = Arc::clone(&self.lists[place].list);
-        let summer = self.negotiated.file_summer();
+        let summer = self.negotiated.arrival_summer();
         let missing = awaited.missing.clone();
         let allowed = self.abbreviated(&list, ndx);
         self.incoming = Some(Incoming {
@@ -527,9 +527,7 @@ impl Receiver {
         };
         let len = incoming.head.basis_len();
         writer.append_at(len);
-        if self.policy.append != Append::Verified {
-            return Ok(());
-        }
+        let is_covered = self.policy.append == Append::Verified;
         let mut at = 0;
         self.buffer.resize(COPY_STEP, 0);
         while at < len {
@@ -537,9 +535,17 @@ impl Receiver {
             let piece = &mut self.buffer[..step];
             if let Err(error) = basis.read_exact_at(piece, at) {
                 piece.fill(0);
+                if !is_covered {
+                    // Nobody verifies it, so a sum of it would vouch for bytes that are not there.
+                    incoming.summer.skip();
+                    return Ok(());
+                }
                 tracing::warn!(%error, "cannot read a file that is appended to");
             }
-            incoming.summer.update(piece);
+            match is_covered {
+                true => incoming.summer.update(piece),
+                false => incoming.summer.update_uncovered(piece),
+            }
             at += step as u64;
             self.stay_alive();
         }
@@ -651,10 +657,11 @@ impl Receiver {
         let Some(entry) = list.entry(ndx) else {
             return Err(Fatal::internal("a file sum for a dropped entry"));
         };
-        let is_whole = summer.finish().as_bytes() == sum;
+        let (own, content) = summer.finish();
+        let is_whole = own.as_bytes() == sum;
         match writer {
             Some(writer) if is_whole => {
-                let published = self.publish(&entry, writer, &values)?;
+                let published = self.publish(&entry, writer, content, &values)?;
                 if published != Published::Failed {
                     self.totals.transferred += 1;
                     self.totals.transferred_size =
@@ -695,6 +702,7 @@ impl Receiver {
         &mut self,
         entry: &EntryRef<'_>,
         writer: FileWriter,
+        content: Option<Content>,
         values: &HashMap<u32, Vec<u8>>,
     ) -> Result<Published, Fatal> {
         let path = path_of(entry);
@@ -732,6 +740,9 @@ impl Receiver {
             (Sink::InPlace(file), Some(have)) => {
                 let result = super::attributes::update(dir, &target.name, &have, &wanted);
                 self.report_attributes(entry, result)?;
+                if let Some(content) = &content {
+                    note_in_place(file.file(), content);
+                }
                 if self.policy.fsync
                     && let Err(error) = file.file().sync_all()
                 {
@@ -744,6 +755,9 @@ impl Receiver {
                 return Ok(Published::Failed);
             }
         };
+        if let Some(content) = content {
+            staged.note_content(content);
+        }
         let result = staged.apply(&wanted.attributes());
         self.report_attributes(entry, result)?;
         if self.policy.fsync
@@ -873,6 +887,17 @@ impl Receiver {
 
 /// The least basis, in bytes, that a new file starts as a clone of.
 const WORTH_CLONING: u64 = 64 << 10;
+
+/// Keeps what is known of a content that was written in place, with the time it has now. One that
+/// cannot be kept is found out by reading when it is wanted.
+fn note_in_place(file: &File, content: &Content) {
+    let kept = rustix::fs::fstat(file)
+        .map_err(io::Error::from)
+        .and_then(|stat| keep_content_sum(file, content, Stat::from(stat).mtime));
+    if let Err(error) = kept {
+        tracing::debug!(%error, "the sum of a content could not be kept");
+    }
+}
 
 /// How much of a basis is copied at a time.
 const COPY_STEP: usize = 256 << 10;

@@ -19,6 +19,7 @@
 mod attributes;
 mod backups;
 mod basis;
+mod compare;
 pub(super) mod decide;
 mod delete;
 mod destination;

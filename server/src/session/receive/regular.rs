@@ -16,7 +16,7 @@ use super::generator::Target;
 use super::incoming::Awaited;
 use super::policy::{Append, QuickCheck};
 use super::{Fatal, Receiver, path_of};
-use crate::confine::{Dir, Kind, Stat};
+use crate::confine::{Kind, Stat};
 
 /// How much of a basis is summed between two looks at the input.
 const SUM_STEP: usize = 1 << 20;
@@ -109,27 +109,9 @@ impl Receiver {
         let Some(digest) = entry.digest() else {
             return Ok(false);
         };
-        match self.digest_of(dir, &target.name) {
-            Ok(own) => Ok(own == digest),
-            Err(_) => Ok(false),
-        }
-    }
-
-    /// The digest of a whole file, as `--checksum` compares it.
-    fn digest_of(&mut self, dir: &Dir, name: &[u8]) -> std::io::Result<Vec<u8>> {
-        let file = dir.open_file(name)?;
-        let mut summer = self.negotiated.list_summer();
-        let mut at = 0;
-        self.buffer.resize(SUM_STEP, 0);
-        loop {
-            let read = file.read_at(&mut self.buffer, at)?;
-            if read == 0 {
-                return Ok(summer.finish().as_bytes().to_vec());
-            }
-            summer.update(&self.buffer[..read]);
-            at += read as u64;
-            self.stay_alive();
-        }
+        Ok(self
+            .has_content(entry, dir, &target.name, have, digest)
+            .unwrap_or(false))
     }
 
     /// The content is right; the attributes may not be.

@@ -1,0 +1,207 @@
+//! What `coffre verify` finds.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::path::Path;
+
+use coffre_client_compat::tree::noise;
+use coffre_tests::{Bed, said};
+
+const PUSH: &str = "-aH src/ server:/mnt/compat/dst/";
+
+/// Changes a byte as a disk would: nobody notices.
+fn flip(path: &Path, offset: u64) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], offset).unwrap();
+    file.set_times(fs::FileTimes::new().set_modified(modified))
+        .unwrap();
+}
+
+fn verify(bed: &Bed, words: &str) -> (i32, String) {
+    let outcome = bed.coffre.verb(&format!("verify {words}")).unwrap();
+    (outcome.exit, said(&outcome))
+}
+
+#[test]
+fn what_is_damaged_is_found_once_and_named_everywhere() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    let source = bed.source().unwrap();
+    for name in ["kept", "flipped", "cut", "gone", "docs/inner", "private"] {
+        source
+            .file(name, &noise(name.len() as u64, 10_000))
+            .unwrap();
+    }
+    source.file("empty", b"").unwrap();
+    source.hard_link("flipped", "docs/flipped too").unwrap();
+    source.symlink("link", "kept").unwrap();
+    bed.push_well(PUSH).unwrap();
+    let first = bed.coffre.snapshot().unwrap();
+    source.file("private", &noise(77, 5_000)).unwrap();
+    bed.push_well(PUSH).unwrap();
+    let second = bed.coffre.snapshot().unwrap();
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let (one, two) = (name(&first), name(&second));
+
+    let (exit, text) = verify(&bed, "");
+    assert_eq!(exit, 0, "{text}");
+    assert!(text.contains("nothing is damaged"), "{text}");
+    // Seven inodes, and one that was replaced: each once.
+    assert!(text.contains("8 files"), "{text}");
+    assert!(!text.contains("no sum"), "{text}");
+
+    let dst = |tree: &Path| tree.join("mnt/compat/dst");
+    flip(&dst(&first).join("flipped"), 5_000);
+    let cut = File::options()
+        .write(true)
+        .open(dst(&first).join("cut"))
+        .unwrap();
+    cut.set_len(9_999).unwrap();
+    fs::remove_file(dst(&second).join("gone")).unwrap();
+    fs::write(dst(&second).join("docs/extra"), "?").unwrap();
+    fs::create_dir(dst(&first).join("extra directory")).unwrap();
+    fs::remove_file(dst(&first).join("link")).unwrap();
+    symlink("elsewhere", dst(&first).join("link")).unwrap();
+    fs::remove_dir_all(dst(&first).join("docs")).unwrap();
+
+    let outcome = bed.coffre.verb("verify --json").unwrap();
+    assert_eq!(outcome.exit, 1, "{}", said(&outcome));
+    let text = String::from_utf8(outcome.stdout).unwrap();
+    let facts: Vec<coffre::control::facts::VerifyFacts> = serde_json::from_str(&text).unwrap();
+    let found: Vec<_> = facts[0]
+        .damaged
+        .iter()
+        .map(|d| {
+            let path = d.path.strip_prefix("mnt/compat/dst/").unwrap();
+            let places: Vec<&str> = d.snapshots.iter().map(String::as_str).collect();
+            (path, d.kind.as_str(), places)
+        })
+        .collect();
+    let (both, all) = (vec![two.as_str(), "live"], vec![&*one, &*two, "live"]);
+    assert_eq!(
+        found,
+        [
+            ("cut", "size", all.clone()),
+            ("docs", "missing", vec![&*one]),
+            ("docs/extra", "extra", vec![&*two]),
+            ("docs/flipped too", "content", both),
+            ("extra directory", "extra", vec![&*one]),
+            ("flipped", "content", all),
+            ("gone", "missing", vec![&*two]),
+            ("link", "replaced", vec![&*one]),
+        ],
+        "{text}"
+    );
+    let (exit, text) = verify(&bed, "compat");
+    assert_eq!(exit, 1);
+    let words = "compat: mnt/compat/dst/cut: it has 9999 bytes, and 10000 were received\n";
+    assert!(text.contains(words), "{text}");
+
+    // One snapshot alone, by its name and as the last one.
+    for snapshot in [two.as_str(), "latest"] {
+        let (exit, text) = verify(&bed, &format!("compat {snapshot}"));
+        assert_eq!(exit, 1);
+        assert!(text.contains("dst/gone: the file is missing"), "{text}");
+        assert!(!text.contains("extra directory"), "{text}");
+    }
+    let (exit, text) = verify(&bed, "compat 2001-01-01");
+    assert_eq!(exit, 1);
+    assert!(
+        text.contains("no snapshot was taken on 2001-01-01"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_not_known_is_said_and_a_damaged_manifest_is_noticed() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    let source = bed.source().unwrap();
+    source.file("a", &noise(1, 10_000)).unwrap();
+    source.file("b", &noise(2, 10_000)).unwrap();
+    bed.push_well(PUSH).unwrap();
+    let snapshot = bed.coffre.snapshot().unwrap();
+    let stored = bed.destination().join("a");
+    rustix::fs::lremovexattr(&stored, "user.coffre.sum").unwrap();
+    let name = snapshot.file_name().unwrap();
+    let manifest = bed.coffre.home().join(".manifests").join(name);
+
+    let length = fs::metadata(&manifest).unwrap().size();
+    flip(&manifest, length / 2);
+    let (exit, text) = verify(&bed, "");
+    assert_eq!(exit, 1, "{text}");
+    assert!(text.contains("the manifest cannot be used"), "{text}");
+    assert!(text.contains("1 file has no sum"), "{text}");
+
+    fs::remove_file(&manifest).unwrap();
+    let (exit, text) = verify(&bed, "");
+    assert_eq!(exit, 0, "{text}");
+    assert!(text.contains("no manifest, so what is missing"), "{text}");
+
+    // Something else than coffre at work in live.
+    fs::write(bed.destination().join("b"), noise(3, 10_000)).unwrap();
+    let (exit, text) = verify(&bed, "");
+    assert_eq!(exit, 1, "{text}");
+    assert!(
+        text.contains("something else than coffre has written"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_where_it_was() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    let source = bed.source().unwrap();
+    for number in 0..40 {
+        let name = format!("d{number:02}/file");
+        source.file(&name, &noise(number, 1 << 20)).unwrap();
+    }
+    bed.push_well(PUSH).unwrap();
+    bed.coffre.snapshot().unwrap();
+    flip(&bed.destination().join("d00/file"), 5);
+    // As slow as to be killed on the way, and long enough for what it has done to be noted.
+    let mut slow = bed.coffre.invocation("verify --limit 2MiB");
+    slow.interrupt = Some((
+        std::time::Duration::from_secs(9),
+        rustix::process::Signal::KILL,
+    ));
+    let cut = slow.run().unwrap();
+    assert_ne!(cut.exit, 0);
+    let (exit, text) = verify(&bed, "--json");
+    assert_eq!(exit, 1, "{text}");
+    assert!(text.contains("goes on where the run"), "{text}");
+    assert!(text.contains("d00/file"), "{text}");
+    assert!(text.contains("\"resumed\": true"), "{text}");
+    let (_, text) = verify(&bed, "--json");
+    assert!(text.contains("\"resumed\": false"), "{text}");
+}
+
+/// By hand: `cargo nextest run --release -p coffre-tests --test verify --run-ignored all
+/// --no-capture`.
+#[test]
+#[ignore = "takes minutes"]
+fn an_intact_store_of_100_000_files_verifies_clean() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    let source = bed.source().unwrap();
+    for number in 0..100_000_u64 {
+        let name = format!("d{:03}/f{number}", number / 250);
+        source.file(&name, &noise(number, 4096)).unwrap();
+    }
+    bed.push_well(PUSH).unwrap();
+    bed.coffre.snapshot().unwrap();
+    bed.coffre.snapshot().unwrap();
+    let outcome = bed.coffre.verb("verify").unwrap();
+    println!("{}", said(&outcome));
+    assert_eq!(outcome.exit, 0);
+}
