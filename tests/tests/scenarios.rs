@@ -88,6 +88,7 @@ scenarios! {
     type_changes_force
     type_changes_delete
     type_changes_delete_after
+    type_changes_delete_before
     type_changes_without_links
     type_changes_no_devices
     type_changes_no_specials

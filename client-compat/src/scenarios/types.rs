@@ -81,6 +81,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         )
         .run("-aHiv --delete-after src/ :dst/"),
         changed(
+            "type-changes-delete-before",
+            "… also when it deletes first, when directories are not there yet",
+        )
+        .run("-aHiv --delete-before src/ :dst/"),
+        changed(
             "type-changes-without-links",
             "-r alone leaves other kinds alone",
         )

@@ -19,7 +19,7 @@ use coffre_protocol::mux::MessageKind;
 
 use super::generator::{Job, Target};
 use super::{Fatal, Receiver, path_of};
-use crate::confine::{Dir, Kind};
+use crate::confine::{Dir, Escape, Kind};
 
 /// Something that stands in a directory.
 #[derive(Debug, Clone)]
@@ -100,6 +100,8 @@ impl Receiver {
         let dir = match self.dir_at(directory) {
             Ok(Some(dir)) => dir,
             Ok(None) => return Ok(()),
+            // Something else stands there, and makes way later.
+            Err(error) if is_no_directory(&error) => return Ok(()),
             Err(error) => {
                 self.file_error("delete_in_dir: open", directory, &error);
                 return Ok(());
@@ -503,6 +505,11 @@ impl Receiver {
             }
         }
     }
+}
+
+fn is_no_directory(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotADirectory
+        || matches!(Escape::of(error), Some(Escape::SymbolicLink))
 }
 
 fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
