@@ -87,7 +87,7 @@ fn every_thread_of_the_server_is_behind_the_fence() {
             let named = filters.iter().filter(|(name, _)| name.starts_with(start));
             named.map(|(_, value)| value.parse().unwrap()).collect()
         };
-        assert_eq!(of("push "), [of("tokio")[0] + 1], "{filters:?}");
+        assert_eq!(of("rsync "), [of("tokio")[0] + 1], "{filters:?}");
     }
     drop(session.stdin.take());
     session.wait().unwrap();
