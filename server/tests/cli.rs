@@ -244,6 +244,8 @@ fn verbs_of_later_versions_are_not_on_offer() {
         "snapshot",
         "snapshots",
         "prune",
+        "restore",
+        "verify",
         "help",
     ];
     assert_eq!(offered, expected);
