@@ -58,7 +58,11 @@ fn counted(home: &Path) -> (u64, u64) {
         sum.1 += 1;
         if stat.is_dir() {
             for entry in fs::read_dir(path).unwrap() {
-                walk(&entry.unwrap().path(), seen, sum);
+                let below = entry.unwrap().path();
+                // The server's own notes are nobody's.
+                if !below.ends_with(".manifests") {
+                    walk(&below, seen, sum);
+                }
             }
         }
     }

@@ -83,7 +83,7 @@ fn refusals_are_logged_with_tenant_address_key_and_reason() {
     let outcome = bed.push("-a src/ server:/mnt/compat/dst/").unwrap();
     assert_eq!(outcome.exit, 11, "{}", said(&outcome));
     // The client hears of it before the session has ended.
-    while lines_with(&bed, "push ended").is_empty() {
+    while lines_with(&bed, "exit=11").is_empty() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     let ended = lines_with(&bed, "Disk quota exceeded");

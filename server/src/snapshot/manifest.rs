@@ -38,7 +38,7 @@ const MAGIC: &[u8] = b"coffre manifest 1\n";
 /// The fastest: most of it is names, which it halves several times.
 const LEVEL: i32 = 1;
 
-const DIRECTORY: &CStr = c".manifests";
+pub(super) const DIRECTORY: &CStr = c".manifests";
 
 /// No file system of Linux has longer names.
 const LONGEST_NAME: u64 = 255;

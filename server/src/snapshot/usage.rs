@@ -1,4 +1,5 @@
-//! What all of a tenant takes: live, history, and what is left of work that broke off.
+//! What all of a tenant takes: live, history, and what is left of work that broke off. Manifests
+//! are the server's own notes and count for nobody.
 //!
 //! Every directory is read and every inode is looked at once. An inode that has been met before
 //! is known by the number that the directory listing tells, so a snapshot that shares everything
@@ -15,6 +16,7 @@ use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
 
 use super::attributes::{self, same_mount};
 use super::error::SnapshotError;
+use super::manifest;
 use super::progress::Progress;
 use super::tree::{Node, Place};
 use super::walk::{self, Scratch, each_entry, open_directory};
@@ -81,6 +83,7 @@ impl Counting<'_> {
         if !same_mount(&stat, &self.root) {
             return Ok(());
         }
+        let is_top = place.path().is_empty();
         let mut subdirectories = Vec::new();
         let (mut bytes, mut files, mut looked) = (charge_of(&stat), 1, 0);
         let look = |name: &CStr, kind, inode| {
@@ -89,7 +92,9 @@ impl Counting<'_> {
                 return Err(SnapshotError::Cancelled);
             }
             if kind == FileType::Directory {
-                subdirectories.push(name.to_owned());
+                if !(is_top && name == manifest::DIRECTORY) {
+                    subdirectories.push(name.to_owned());
+                }
                 return Ok(());
             }
             let is_new = {
