@@ -28,6 +28,7 @@ use serde::Serialize;
 
 use crate::config::units::{count, parse_size};
 use crate::config::{self, Config, Diagnostic};
+use crate::session::accounts;
 
 /// How a verb ended. Scripts know these numbers; clap ends with 2 when it cannot make sense of the
 /// arguments.
@@ -77,6 +78,9 @@ enum Verb {
     /// SIGHUP, or `coffre reload`, applies a changed configuration. SIGTERM stops: running
     /// sessions get half a minute to end, a second signal ends them at once.
     Serve,
+    /// Answers the server's questions about accounts of this system on standard input.
+    #[command(hide = true)]
+    AnswerAccounts,
     /// Check the configuration, and say everything that is wrong with it.
     CheckConfig,
     /// Make the running server apply its changed configuration.
@@ -150,6 +154,15 @@ pub fn main() -> ExitCode {
     };
     match arguments.verb {
         Verb::Serve => serve::run(&context),
+        Verb::AnswerAccounts => {
+            match accounts::answer(std::io::stdin().lock(), std::io::stdout().lock()) {
+                Ok(()) => Exit::Done,
+                Err(error) => {
+                    eprintln!("coffre: cannot answer about accounts: {error}");
+                    Exit::Failed
+                }
+            }
+        }
         Verb::CheckConfig => check_config::run(&context),
         Verb::Reload => reload::run(&context),
         Verb::Status => status::run(&context),

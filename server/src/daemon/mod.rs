@@ -35,6 +35,7 @@ use crate::config::{Config, MetadataPolicy};
 use crate::confine::Metadata;
 use crate::fence::Fence;
 use crate::places::Places;
+use crate::session::accounts::Accounts;
 use crate::ssh;
 use crate::tenant::TenantHandle;
 use scheduler::Scheduler;
@@ -59,17 +60,19 @@ pub struct Daemon {
     work: Work,
     /// For rsync sessions of all tenants.
     places: Arc<Places>,
+    accounts: Arc<Accounts>,
     /// What this process can still do.
     fence: Fence,
     started: Timestamp,
 }
 
 impl Daemon {
-    fn new(config: Config, catalogue: Catalogue, fence: Fence) -> Self {
+    fn new(config: Config, catalogue: Catalogue, fence: Fence, accounts: Accounts) -> Self {
         let places = Arc::new(Places::default());
         places.set(config.server.max_sessions);
         Self {
             places,
+            accounts: Arc::new(accounts),
             fence,
             config: RwLock::new(Arc::new(config)),
             tenants: RwLock::default(),

@@ -25,6 +25,7 @@ use crate::confine::landlock::Access;
 use crate::confine::{Metadata, landlock};
 use crate::control::listener;
 use crate::fence::{self, Fence};
+use crate::session::accounts::Accounts;
 use crate::ssh;
 
 /// How long running sessions may go on after the first signal.
@@ -59,6 +60,7 @@ pub enum ServeError {
 pub struct Prepared {
     config: Config,
     fence: Fence,
+    accounts: Accounts,
 }
 
 /// Reads the configuration, and gives up for the calling thread, and for all that it starts from
@@ -69,13 +71,25 @@ pub fn prepare(path: &Path) -> Result<Prepared, ServeError> {
         warn!("{}", warning.summary());
     }
     check_landlock(&config).map_err(ServeError::Unfit)?;
+    let accounts = Accounts::start().unwrap_or_else(|error| {
+        warn!(%error, "cannot start the process that looks up accounts; no names of owners are known");
+        Accounts::unknown()
+    });
     let fence = fence::raise(&config).map_err(|e| ServeError::Unfit(e.to_string()))?;
-    Ok(Prepared { config, fence })
+    Ok(Prepared {
+        config,
+        fence,
+        accounts,
+    })
 }
 
 /// Serves until a signal ends it.
 pub async fn serve(prepared: Prepared) -> Result<(), ServeError> {
-    let Prepared { config, fence } = prepared;
+    let Prepared {
+        config,
+        fence,
+        accounts,
+    } = prepared;
     // Before anything is bound: who stops a server that is starting means it.
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
@@ -85,7 +99,7 @@ pub async fn serve(prepared: Prepared) -> Result<(), ServeError> {
     let storage = config.server.storage.clone();
     let _lock = store::lock(&storage)?;
     let catalogue = Catalogue::open(&storage)?;
-    let daemon = Arc::new(Daemon::new(config.clone(), catalogue, fence));
+    let daemon = Arc::new(Daemon::new(config.clone(), catalogue, fence, accounts));
     introduce(&config, &daemon, descriptors);
 
     start_listening(&daemon, config).await?;

@@ -36,6 +36,7 @@ impl Sessions for Front {
             landlock: self.daemon.config().server.landlock,
             seccomp: self.daemon.config().server.seccomp,
             places: Arc::clone(&self.daemon.places),
+            accounts: Arc::clone(&self.daemon.accounts),
         };
         dispatcher.start(admitted, request, pipe);
     }

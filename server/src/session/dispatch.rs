@@ -14,11 +14,12 @@ use coffre_protocol::options::{Role, ServerOptions, render_usage_error};
 use coffre_protocol::{ExitCode, ProtocolError};
 use jiff::Timestamp;
 
+use super::accounts::Accounts;
 use super::outcome::Outcome;
 use super::pipe::Output;
 use super::push::{self, End, Push};
 use super::send::View as Shown;
-use super::{Admitted, Pipe, Request, Sessions, View, accounts};
+use super::{Admitted, Pipe, Request, Sessions, View};
 use crate::catalogue::{Catalogue, SessionRecord};
 use crate::config::{LandlockPolicy, SeccompPolicy};
 use crate::confine::{Metadata, TenantRoot};
@@ -69,6 +70,7 @@ pub struct Dispatcher {
     pub seccomp: SeccompPolicy,
     /// Over all tenants.
     pub places: Arc<Places>,
+    pub accounts: Arc<Accounts>,
 }
 
 impl Sessions for Dispatcher {
@@ -83,6 +85,7 @@ impl Sessions for Dispatcher {
             landlock: self.landlock,
             seccomp: self.seccomp,
             places: Arc::clone(&self.places),
+            accounts: Arc::clone(&self.accounts),
         };
         let spawned = std::thread::Builder::new()
             .name(format!("session {}", session.id))
@@ -131,6 +134,7 @@ struct Session {
     landlock: LandlockPolicy,
     seccomp: SeccompPolicy,
     places: Arc<Places>,
+    accounts: Arc<Accounts>,
 }
 
 impl Session {
@@ -356,9 +360,8 @@ impl Session {
 
     /// Runs the session on a thread that can reach nothing but the tenant's tree.
     fn confined(&self, end: End, options: ServerOptions, words: Vec<Word>) -> Outcome {
-        let (accounts, clerk) = accounts::desk();
         let push = Push {
-            accounts,
+            accounts: Arc::clone(&self.accounts),
             owner_names: self.admitted.tenant.config().owner_names,
             pipe: Arc::clone(&self.pipe),
             end,
@@ -374,10 +377,7 @@ impl Session {
         let spawned = std::thread::Builder::new()
             .name(format!("rsync {}", self.id))
             .spawn(move || span.in_scope(|| push.run()));
-        let joined = spawned.map(|push| {
-            clerk.serve();
-            push.join()
-        });
+        let joined = spawned.map(std::thread::JoinHandle::join);
         match joined {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => {

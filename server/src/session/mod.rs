@@ -5,7 +5,7 @@
 //! rsync sessions run on a thread of their own, confined to the tenant's root before the first
 //! byte of the client is parsed.
 
-mod accounts;
+pub mod accounts;
 mod agreed;
 mod dispatch;
 mod outcome;

@@ -59,7 +59,7 @@ pub(super) struct Push {
     pub(super) seccomp: SeccompPolicy,
     pub(super) limits: SessionLimits,
     pub(super) admitted: Admitted,
-    pub(super) accounts: Accounts,
+    pub(super) accounts: Arc<Accounts>,
     /// Names of owners count; see [`crate::config::Tenant::owner_names`].
     pub(super) owner_names: bool,
     pub(super) options: ServerOptions,

@@ -184,7 +184,7 @@ impl Receiver {
         negotiated: Negotiated,
         limits: Limits,
         names: Option<Names>,
-        (accounts, owner_names): (Accounts, bool),
+        (accounts, owner_names): (Arc<Accounts>, bool),
     ) -> Self {
         let agreed = Agreed::new(options, negotiated);
         let is_super = options.super_user.unwrap_or(

@@ -11,6 +11,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use coffre_protocol::flist::{EntryRef, IdKind, IdNames};
 use coffre_protocol::mux::MessageKind;
@@ -31,7 +32,7 @@ struct Side {
 }
 
 pub(super) struct Owners {
-    accounts: Accounts,
+    accounts: Arc<Accounts>,
     users: Side,
     groups: Side,
     /// Names that are accounts here count.
@@ -49,7 +50,7 @@ impl Owners {
     /// `is_super`: owners are set at all; `tells_zero`: as negotiated.
     pub(super) fn new(
         options: &ServerOptions,
-        accounts: Accounts,
+        accounts: Arc<Accounts>,
         by_name: bool,
         is_super: bool,
         tells_zero: bool,
