@@ -262,6 +262,12 @@ scenarios! {
     choice_unknown
     hard_links
     hard_links_no_inc
+    hard_links_with_attributes_no_inc
+    hard_links_last_name_exists
+    hard_links_last_name_newer
+    hard_links_remove_sources
+    attribute_of_the_top
+    delete_late_and_old
     hard_links_inplace
     hard_links_checksum
     hard_links_delay_updates
