@@ -235,7 +235,8 @@ impl Receiver {
 
     /// `false`: the deletion is over.
     fn delete_next(&mut self, deletion: &mut Deletion) -> Result<bool, Fatal> {
-        let depth = deletion.levels.len() - 1;
+        // What makes way for an entry counts as a thing that goes, and its contents as below it.
+        let depth = deletion.levels.len() - usize::from(deletion.makes_way_for.is_none());
         let Some(level) = deletion.levels.last_mut() else {
             return Ok(false);
         };
