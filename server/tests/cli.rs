@@ -245,6 +245,8 @@ fn verbs_of_later_versions_are_not_on_offer() {
         "snapshots",
         "prune",
         "restore",
+        "find",
+        "diff",
         "verify",
         "help",
     ];

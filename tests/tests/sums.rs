@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use coffre::confine::content_sum;
 use coffre::sum::{ContentSum, HASH_LEN};
+use coffre_client_compat::sandbox::HOST;
 use coffre_client_compat::tree::noise;
-use coffre_tests::{Bed, said};
+use coffre_tests::{Bed, number_from_env, said};
 use rustix::fs::{XattrFlags, lgetxattr, lremovexattr, lsetxattr};
 
 const DST: &str = "src/ server:/mnt/compat/dst/";
@@ -143,9 +144,9 @@ fn a_push_with_checksum_that_changes_nothing_reads_nothing() {
     let Some(bed) = Bed::new().unwrap() else {
         return;
     };
-    const SIZE: u64 = 256 << 20;
+    let size = number_from_env("COFFRE_CHECKSUM_MIB", 256) << 20;
     let source = bed.source().unwrap();
-    source.file("large", &noise(1, SIZE as usize)).unwrap();
+    source.file("large", &noise(1, size as usize)).unwrap();
     bed.push_well(&format!("-a {DST}")).unwrap();
     let stored = bed.destination().join("large");
     let push = |options: &str| {
@@ -155,22 +156,65 @@ fn a_push_with_checksum_that_changes_nothing_reads_nothing() {
     };
     for options in ["-ac", "-acn"] {
         let read = push(options);
-        assert!(read < SIZE / 100, "{options}: {read}");
+        println!("{options}: read {read} of {size} bytes");
+        assert!(read < size / 100, "{options}: {read}");
     }
 
     // Without a sum, or with one that does not hold, it reads, and notes what it has found. A dry
     // run notes nothing.
     lremovexattr(&stored, SUM).unwrap();
-    assert!(push("-acn") >= SIZE);
+    assert!(push("-acn") >= size);
     assert!(lgetxattr(&stored, SUM, &mut [0; 256][..]).is_err());
-    assert!(push("-ac") >= SIZE);
-    assert!(push("-ac") < SIZE / 100);
+    assert!(push("-ac") >= size);
+    assert!(push("-ac") < size / 100);
     check_tree(&bed.destination());
 
     // A client of another age asks for another digest. Both stay.
-    assert!(push("-ac --checksum-choice=md5") >= SIZE);
-    assert!(push("-ac --checksum-choice=md5") < SIZE / 100);
-    assert!(push("-ac") < SIZE / 100);
+    assert!(push("-ac --checksum-choice=md5") >= size);
+    assert!(push("-ac --checksum-choice=md5") < size / 100);
+    assert!(push("-ac") < size / 100);
+}
+
+#[test]
+fn a_pull_with_checksum_of_what_is_there_reads_nothing() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    const SIZE: u64 = 64 << 20;
+    let source = bed.source().unwrap();
+    source.file("large", &noise(1, SIZE as usize)).unwrap();
+    bed.push_well(&format!("-a {DST}")).unwrap();
+    bed.coffre.snapshot().unwrap();
+    let pull = |options: &str| {
+        let before = bytes_read(&bed);
+        bed.push_well(&format!("{options} server:/mnt/compat/dst/ src/"))
+            .unwrap();
+        bytes_read(&bed) - before
+    };
+    for options in ["-ac", "-acn", "-ac --no-inc-recursive"] {
+        let read = pull(options);
+        assert!(read < SIZE / 100, "{options}: {read}");
+    }
+    // The one from history has the sum of the one in live.
+    let before = bytes_read(&bed);
+    let command = format!("-ac restore@{HOST}:/latest/mnt/compat/dst/ src/");
+    bed.push_well(&command).unwrap();
+    assert!(bytes_read(&bed) - before < SIZE / 100);
+
+    // A sum that does not hold is not believed, and a restore notes nothing.
+    let stored = bed.destination().join("large");
+    let other = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+    File::options()
+        .write(true)
+        .open(&stored)
+        .unwrap()
+        .set_times(other)
+        .unwrap();
+    assert!(pull("-ac") >= SIZE);
+    assert!(pull("-ac") >= SIZE);
+    // Neither is one that is missing, or of another digest.
+    lremovexattr(&stored, SUM).unwrap();
+    assert!(pull("-ac --checksum-choice=md5") >= SIZE);
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 mod ask;
 mod check_config;
+mod diff;
+mod find;
 mod prune;
 mod reload;
 mod restore;
@@ -27,7 +29,8 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::units::{count, parse_size};
-use crate::config::{self, Config, Diagnostic};
+use crate::config::{self, Config, Diagnostic, MetadataPolicy};
+use crate::confine::Metadata;
 use crate::session::accounts;
 
 /// How a verb ended. Scripts know these numbers; clap ends with 2 when it cannot make sense of the
@@ -36,6 +39,8 @@ use crate::session::accounts;
 pub enum Exit {
     Done,
     Failed,
+    /// Of verbs that end like `grep` and `diff`, whose 1 is an answer.
+    Trouble,
     /// `EX_CONFIG` of sysexits.h.
     Config,
 }
@@ -45,6 +50,7 @@ impl From<Exit> for ExitCode {
         ExitCode::from(match exit {
             Exit::Done => 0,
             Exit::Failed => 1,
+            Exit::Trouble => 2,
             Exit::Config => 78,
         })
     }
@@ -120,6 +126,39 @@ enum Verb {
         #[arg(long)]
         overwrite: bool,
     },
+    /// Say which snapshots hold which versions of a path.
+    ///
+    /// A line per version: the first and the last of the consecutive snapshots that hold it (live
+    /// counts as the last of all), how many they are, size, time and kind. No content is read.
+    ///
+    /// PATTERN with a slash is a path from the top: /etc/passwd, or etc/passwd. Without one it is a
+    /// name in any directory: passwd. In both, `*`, `?` and `[a-z]` stand for anything but a
+    /// slash; `**` as a whole component stands for any number of directories, none too: /home/**/.ssh;
+    /// at the end for everything below: /etc/**. A slash at the end means directories only. Quote
+    /// it for the shell.
+    ///
+    /// A version is an inode that consecutive snapshots share; of directories, what has the same
+    /// mode, owner and time. Exit code 0: something was found, 1: nothing matches, 2: trouble.
+    #[command(verbatim_doc_comment)]
+    Find {
+        tenant: String,
+        /// A path or a name, with wildcards.
+        pattern: OsString,
+    },
+    /// Say what changed between two snapshots, or live.
+    ///
+    /// A line per difference: added, removed, moved, or changed with what of it (type, content,
+    /// size, mtime, mode, owner, xattr, acl, links). Inodes are compared, and what is known of
+    /// them; no content is read. "content?" says that nothing was noted of one of two contents of
+    /// the same size. "links" says that a file shares its inode with other names than before.
+    /// Exit code 0: they are the same, 1: they differ, 2: trouble.
+    Diff {
+        tenant: String,
+        /// A snapshot's name, a day like 2026-11-20, "latest", or "live".
+        a: String,
+        /// The same.
+        b: String,
+    },
     /// Read the store and say what is damaged, missing, or one too many.
     ///
     /// Every file is read once, however many snapshots share it, and compared with what was noted
@@ -186,6 +225,8 @@ pub fn main() -> ExitCode {
             };
             restore::run(&context, &wanted)
         }
+        Verb::Find { tenant, pattern } => find::run(&context, &tenant, &pattern),
+        Verb::Diff { tenant, a, b } => diff::run(&context, &tenant, [&a, &b]),
         Verb::Verify {
             tenant,
             snapshot,
@@ -232,6 +273,21 @@ fn complain(found: &[Diagnostic]) {
 fn fail(message: impl std::fmt::Display) -> Exit {
     eprintln!("coffre: {message}");
     Exit::Failed
+}
+
+/// The same of a verb whose exit code 1 is an answer.
+fn trouble(message: impl std::fmt::Display) -> Exit {
+    fail(message);
+    Exit::Trouble
+}
+
+/// How the store keeps attributes, as far as the configuration says so.
+fn form(config: &Config) -> Option<Metadata> {
+    match config.server.metadata {
+        MetadataPolicy::Native => Some(Metadata::Native),
+        MetadataPolicy::Xattr => Some(Metadata::Xattr),
+        MetadataPolicy::Auto => None,
+    }
 }
 
 /// Prints on stdout. A reader that has gone away, as in `coffre snapshots web01 | head`, is no

@@ -8,9 +8,7 @@ use std::time::Instant;
 
 use super::watched::Watched;
 use super::{Context, Exit, fail, print_json, unknown_tenant};
-use crate::config::MetadataPolicy;
 use crate::config::units::{count, render_size};
-use crate::confine::Metadata;
 use crate::control::facts::RestoreFacts;
 use crate::restore::{self, Outcome, RestoreError, Task, Watch};
 
@@ -65,11 +63,7 @@ pub(super) fn run(context: &Context, wanted: &Wanted) -> Exit {
         path: wanted.path.as_bytes(),
         to: &wanted.to,
         overwrite: wanted.overwrite,
-        form: match config.server.metadata {
-            MetadataPolicy::Native => Some(Metadata::Native),
-            MetadataPolicy::Xattr => Some(Metadata::Xattr),
-            MetadataPolicy::Auto => None,
-        },
+        form: super::form(&config),
     };
     let outcome = restore::restore(&task, &shown);
     shown.watched.end();

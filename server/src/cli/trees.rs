@@ -15,6 +15,14 @@ pub(super) enum Named {
 }
 
 impl Named {
+    /// `None`: live.
+    pub(super) fn snapshot(self) -> Option<SnapshotName> {
+        match self {
+            Self::Live => None,
+            Self::Snapshot(name) => Some(name),
+        }
+    }
+
     /// Its directory.
     pub(super) fn path(self, home: &Path) -> std::path::PathBuf {
         match self {

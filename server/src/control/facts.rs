@@ -138,6 +138,66 @@ pub struct RestoreFacts {
     pub took_millis: u64,
 }
 
+/// A path that was looked for, and everything that went by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundFacts {
+    /// From the top of the tree, with unprintable bytes escaped.
+    pub path: String,
+    /// Oldest first.
+    pub versions: Vec<VersionFacts>,
+}
+
+/// What one path stood for in consecutive snapshots, of which live is the last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionFacts {
+    pub first: String,
+    pub last: String,
+    /// How many hold it, live among them.
+    pub snapshots: u64,
+    /// `file`, `directory`, `symlink`, `fifo`, `socket` or `device`; `None`: it is missing.
+    pub kind: Option<String>,
+    /// `None` of a directory.
+    pub size_bytes: Option<u64>,
+    pub modified: Option<String>,
+    /// Of a directory: in the first of them.
+    pub inode: u64,
+}
+
+/// What differs between two trees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffFacts {
+    pub tenant: String,
+    /// Names of snapshots, or `live`.
+    pub first: String,
+    pub second: String,
+    pub added: u64,
+    pub removed: u64,
+    pub changed: u64,
+    pub moved: u64,
+    /// Length of the files that only the second holds, each inode once.
+    pub new_bytes: u64,
+    /// By path.
+    pub differences: Vec<DifferenceFacts>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DifferenceFacts {
+    /// From the top of the trees, with unprintable bytes escaped; a directory ends with a slash.
+    pub path: String,
+    /// `added`, `removed`, `moved` or `changed`.
+    pub change: String,
+    /// In the second tree; of what was removed, in the first. As [`VersionFacts::kind`].
+    pub kind: String,
+    /// Of what changed: `type`, `content`, `content?`, `size`, `mtime`, `mode`, `owner`, `xattr`,
+    /// `acl`, `links`.
+    pub what: Vec<String>,
+    /// Of what moved.
+    pub from: Option<String>,
+    /// Of what was added or removed: a name of something that is in both.
+    pub hard_link: bool,
+    pub size_bytes: u64,
+}
+
 /// What reading a tenant's store has shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyFacts {

@@ -12,7 +12,7 @@
 
 mod content;
 mod entry;
-mod source;
+pub(crate) mod source;
 mod walk;
 
 pub use walk::{Outcome, RestoreError, Task, Watch, restore};

@@ -8,10 +8,11 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use crate::confine::{AclKind, Dir, Kind, Metadata, PosixAcl, Stat, TenantRoot, XattrSet};
+use crate::confine::{AclKind, Dir, Kind, Metadata, PosixAcl, Stat, TenantPath, TenantRoot, XattrSet};
+use crate::sum::ContentSum;
 
 /// The tree that is read, seen in both forms.
-pub(super) struct Source {
+pub(crate) struct Source {
     native: TenantRoot,
     stored: TenantRoot,
     /// The form of entries that do not tell.
@@ -20,22 +21,22 @@ pub(super) struct Source {
 
 /// Everything but content.
 #[derive(Debug)]
-pub(super) struct Has {
-    pub(super) stat: Stat,
-    pub(super) xattrs: XattrSet,
-    pub(super) access_acl: Option<PosixAcl>,
-    pub(super) default_acl: Option<PosixAcl>,
+pub(crate) struct Has {
+    pub(crate) stat: Stat,
+    pub(crate) xattrs: XattrSet,
+    pub(crate) access_acl: Option<PosixAcl>,
+    pub(crate) default_acl: Option<PosixAcl>,
 }
 
 /// A directory of the source, seen in both forms.
-pub(super) struct Views {
+pub(crate) struct Views {
     native: Dir,
     stored: Dir,
     form: Metadata,
 }
 
 impl Source {
-    pub(super) fn open(tree: &Path, form: Metadata) -> io::Result<Self> {
+    pub(crate) fn open(tree: &Path, form: Metadata) -> io::Result<Self> {
         Ok(Self {
             native: TenantRoot::open_read_only(tree, Metadata::Native)?,
             stored: TenantRoot::open_read_only(tree, Metadata::Xattr)?,
@@ -43,8 +44,17 @@ impl Source {
         })
     }
 
+    /// Opens a directory of the tree. No part of the path may be a symbolic link.
+    pub(crate) fn directory(&self, path: &TenantPath) -> io::Result<Views> {
+        Ok(Views {
+            native: self.native.dir(path)?,
+            stored: self.stored.dir(path)?,
+            form: self.form,
+        })
+    }
+
     /// Looks at an open directory of the tree.
-    pub(super) fn views(&self, directory: BorrowedFd<'_>) -> io::Result<Views> {
+    pub(crate) fn views(&self, directory: BorrowedFd<'_>) -> io::Result<Views> {
         Ok(Views {
             native: self.native.adopt(directory.try_clone_to_owned()?),
             stored: self.stored.adopt(directory.try_clone_to_owned()?),
@@ -62,11 +72,24 @@ impl Views {
     }
 
     /// The view that an entry is to be seen in.
-    pub(super) fn of(&self, name: &[u8]) -> io::Result<&Dir> {
+    pub(crate) fn of(&self, name: &[u8]) -> io::Result<&Dir> {
         Ok(self.view(self.stored.is_stored(name)?))
     }
 
-    pub(super) fn entry(&self, name: &[u8]) -> io::Result<Has> {
+    /// What an entry is; `None`: there is none of that name.
+    pub(crate) fn stat(&self, name: &[u8]) -> io::Result<Option<Stat>> {
+        match self.of(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            dir => dir?.stat(name),
+        }
+    }
+
+    /// What was noted of the content of a file.
+    pub(crate) fn content_sum(&self, name: &[u8]) -> io::Result<Option<ContentSum>> {
+        self.native.content_sum(name)
+    }
+
+    pub(crate) fn entry(&self, name: &[u8]) -> io::Result<Has> {
         let dir = self.of(name)?;
         let stat = dir.stat(name)?.ok_or(io::ErrorKind::NotFound)?;
         let is_symlink = stat.kind == Kind::Symlink;
@@ -82,7 +105,7 @@ impl Views {
     }
 
     /// The same of the directory itself.
-    pub(super) fn itself(&self) -> io::Result<Has> {
+    pub(crate) fn itself(&self) -> io::Result<Has> {
         let dir = self.view(self.stored.self_is_stored()?);
         let stat = dir.self_stat()?;
         Ok(Has {
@@ -95,7 +118,7 @@ impl Views {
 }
 
 /// Who made the store: a server without root stores what it may not set.
-pub(super) fn form_of(home: &Path) -> Metadata {
+pub(crate) fn form_of(home: &Path) -> Metadata {
     use std::os::unix::fs::MetadataExt;
     match std::fs::metadata(home.join("snapshots")) {
         Ok(found) if found.uid() != 0 => Metadata::Xattr,

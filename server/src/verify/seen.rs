@@ -17,4 +17,9 @@ impl Inodes {
         *word |= bit;
         is_new
     }
+
+    pub(crate) fn contains(&self, inode: u64) -> bool {
+        let word = self.words.get(&(inode / 64)).copied().unwrap_or(0);
+        word & 1 << (inode % 64) != 0
+    }
 }

@@ -15,7 +15,7 @@ use super::findings::What;
 use crate::snapshot::manifest::{Entry, EntryKind, Manifest};
 use crate::snapshot::tree::{Node, Place};
 use crate::snapshot::walk::each_entry;
-use crate::snapshot::{Held, SnapshotError, SnapshotName, hold_any};
+use crate::snapshot::{OpenTree, SnapshotError, SnapshotName, open_tree};
 
 /// A tree that is to be verified.
 pub(super) struct Tree {
@@ -55,7 +55,7 @@ pub(super) struct Tour {
     has_manifest: bool,
     buffer: Vec<u8>,
     /// Nobody recycles the snapshot as long as this lives.
-    _held: Option<Held>,
+    _opened: OpenTree,
 }
 
 enum Way {
@@ -72,21 +72,12 @@ enum Way {
 impl Tour {
     /// `None`: the tree is no more.
     pub(super) fn begin(home: &Path, tree: &Tree) -> Result<Option<Self>, SnapshotError> {
-        let (root, held) = match tree.snapshot {
-            None => match crate::snapshot::open_live(home) {
-                Err(SnapshotError::NoLive) => return Ok(None),
-                other => (other?, None),
-            },
-            Some(name) => match hold_any(home, name) {
-                Err(SnapshotError::Missing(_)) => return Ok(None),
-                other => {
-                    let held = other?;
-                    let root = held.root().try_clone();
-                    let fail = |error| SnapshotError::io("open", tree.name.as_bytes(), error);
-                    (root.map_err(fail)?, Some(held))
-                }
-            },
+        let Some(opened) = open_tree(home, tree.snapshot)? else {
+            return Ok(None);
         };
+        let root = opened.root().try_clone();
+        let root =
+            root.map_err(|error| SnapshotError::io("open", tree.name.as_bytes(), error))?;
         let stat = rustix::fs::fstat(&root)
             .map_err(|error| SnapshotError::io("look at", tree.name.as_bytes(), error))?;
         // Paths are told relative to the tree.
@@ -101,7 +92,7 @@ impl Tour {
             trouble: None,
             has_manifest: false,
             buffer: Vec::with_capacity(64 << 10),
-            _held: held,
+            _opened: opened,
         };
         let manifest = match tree.snapshot {
             None => Ok(None),
@@ -298,21 +289,11 @@ pub(super) fn each_name(
     tree: &Tree,
     mut each: impl FnMut(&dyn Fn() -> Vec<u8>, FileType, u64),
 ) -> Result<(), SnapshotError> {
-    let (root, _held) = match tree.snapshot {
-        None => (crate::snapshot::open_live(home), None),
-        Some(name) => match hold_any(home, name) {
-            Err(error) => (Err(error), None),
-            Ok(held) => {
-                let root = held.root().try_clone();
-                let fail = |error| SnapshotError::io("open", tree.name.as_bytes(), error);
-                (root.map_err(fail), Some(held))
-            }
-        },
+    let Some(opened) = open_tree(home, tree.snapshot)? else {
+        return Ok(());
     };
-    let root = match root {
-        Err(SnapshotError::Missing(_) | SnapshotError::NoLive) => return Ok(()),
-        other => other?,
-    };
+    let root = opened.root().try_clone();
+    let root = root.map_err(|error| SnapshotError::io("open", tree.name.as_bytes(), error))?;
     let device = rustix::fs::fstat(&root)
         .map_err(|error| SnapshotError::io("look at", tree.name.as_bytes(), error))?
         .st_dev;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use coffre_protocol::checksum::StrongKind;
 use coffre_protocol::flist::{
     CompleteAcl, EntryFields, IdKind, NamedEntry, Outgoing as OutgoingEntry, XattrSet,
 };
@@ -202,7 +203,7 @@ impl Sender {
             gid: stat.gid,
             rdev: stat.rdev,
             link_target: &found.target,
-            digest: digest.as_ref().map_or(&[], |digest| digest.as_ref()),
+            digest: digest.as_deref().unwrap_or_default(),
             top_dir: role.top_dir,
             content: role.content,
             link_group: None,
@@ -291,6 +292,18 @@ impl Sender {
 }
 
 impl Found {
+    /// The digest of its content, if it was noted and still holds.
+    pub(super) fn noted_digest(&self, kind: StrongKind) -> Option<Vec<u8>> {
+        let Folder::Real(dir) = &self.folder else {
+            return None;
+        };
+        // A sum that cannot be read is none.
+        let sum = dir.content_sum(self.name.as_deref()?).ok().flatten()?;
+        let holds = sum.holds_for(self.stat.size, self.stat.mtime);
+        let digest = sum.content.digest(kind).filter(|_| holds);
+        digest.map(<[u8]>::to_vec)
+    }
+
     pub(super) fn open(&self) -> io::Result<std::fs::File> {
         match &self.name {
             Some(name) => self.folder.open_file(name),

@@ -19,7 +19,9 @@
 //!
 //! Numbers are LEB128. The whole is one zstd frame with a checksum, so damage to the manifest
 //! itself is noticed. A reader needs no more memory than for one directory, and for those whose
-//! parent it has seen ([`Record`]).
+//! parent it has seen ([`Record`]); whoever looks for a few names makes a [`Pass`].
+
+mod pass;
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -33,12 +35,15 @@ use super::error::SnapshotError;
 use super::home::Home;
 use super::name::SnapshotName;
 
+pub(crate) use pass::{Pass, Visit};
+
 const MAGIC: &[u8] = b"coffre manifest 1\n";
 
 /// The fastest: most of it is names, which it halves several times.
 const LEVEL: i32 = 1;
 
 pub(super) const DIRECTORY: &CStr = c".manifests";
+const DIRECTORY_NAME: &str = ".manifests";
 
 /// No file system of Linux has longer names.
 const LONGEST_NAME: u64 = 255;
@@ -240,6 +245,16 @@ impl EntryKind {
             _ => Self::Other,
         }
     }
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            b'f' => Self::File,
+            b'd' => Self::Directory,
+            b'l' => Self::Symlink,
+            b'o' => Self::Other,
+            _ => return None,
+        })
+    }
 }
 
 impl Manifest {
@@ -247,7 +262,7 @@ impl Manifest {
     /// is noticed before it is believed. `None`: there is none.
     /// Errors: it cannot be read, or is damaged (`InvalidData`, `UnexpectedEof`).
     pub(crate) fn open(home: &std::path::Path, name: SnapshotName) -> io::Result<Option<Self>> {
-        let path = home.join(".manifests").join(name.to_string());
+        let path = home.join(DIRECTORY_NAME).join(name.to_string());
         let mut first = match Self::start(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
@@ -317,11 +332,7 @@ impl Manifest {
         loop {
             let kind = match self.byte()? {
                 0 => break,
-                b'f' => EntryKind::File,
-                b'd' => EntryKind::Directory,
-                b'l' => EntryKind::Symlink,
-                b'o' => EntryKind::Other,
-                _ => return Err(damaged("it makes no sense")),
+                byte => EntryKind::from_byte(byte).ok_or_else(|| damaged("it makes no sense"))?,
             };
             let length = self.number()?;
             if length == 0 || length > LONGEST_NAME {
