@@ -102,7 +102,17 @@ fn versions_of_a_path_are_found_in_all_snapshots_and_in_live() {
     let words: Vec<_> = line.split_whitespace().collect();
     assert_eq!(
         words,
-        [&*third, &*third, "1", "4", "B", "2020-09-13", "12:26:40", "file", "/etc/passwd"],
+        [
+            &*third,
+            &*third,
+            "1",
+            "4",
+            "B",
+            "2020-09-13",
+            "12:26:40",
+            "file",
+            "/etc/passwd"
+        ],
         "{text}"
     );
     let (exit, text) = verb(&bed, "find compat odd*");
@@ -127,7 +137,16 @@ fn what_changed_between_two_trees_is_itemized() {
         return;
     };
     let source = bed.source().unwrap();
-    for name in ["kept", "grown", "rewritten", "touched", "mode", "owner", "xattr", "gone"] {
+    for name in [
+        "kept",
+        "grown",
+        "rewritten",
+        "touched",
+        "mode",
+        "owner",
+        "xattr",
+        "gone",
+    ] {
         source.file(name, &noise(1, 1000)).unwrap();
         source.time(name, 1_500_000_000, 0).unwrap();
     }
@@ -141,7 +160,10 @@ fn what_changed_between_two_trees_is_itemized() {
     let first = keep(&bed);
     let (exit, text) = verb(&bed, &format!("diff compat {first} live"));
     assert_eq!(exit, 0, "{text}");
-    assert!(text.contains(&format!("{first} and live are the same")), "{text}");
+    assert!(
+        text.contains(&format!("{first} and live are the same")),
+        "{text}"
+    );
 
     source.append("grown", b"more").unwrap();
     // Content alone: what no time tells.
@@ -187,7 +209,9 @@ fn what_changed_between_two_trees_is_itemized() {
                 (None, true) => "hard link".to_owned(),
                 (None, false) => d.what.join(","),
             };
-            format!("{} {} {} {what}", d.change, d.path, d.kind).trim().to_owned()
+            format!("{} {} {} {what}", d.change, d.path, d.kind)
+                .trim()
+                .to_owned()
         })
         .collect();
     assert_eq!(

@@ -167,7 +167,12 @@ fn table(found: &[Found], zone: &TimeZone) -> String {
     };
     let rows: Vec<Vec<String>> = found
         .iter()
-        .flat_map(|found| found.versions.iter().map(move |version| row(found, version)))
+        .flat_map(|found| {
+            found
+                .versions
+                .iter()
+                .map(move |version| row(found, version))
+        })
         .collect();
     render(&columns, &rows)
 }

@@ -64,8 +64,7 @@ impl Met {
                 Change::Changed(_) => true,
                 Change::Moved { .. } | Change::Removed { .. } => false,
             };
-            if let (true, Kind::File, (_, Some(b))) =
-                (is_new, item.difference.kind, item.inodes)
+            if let (true, Kind::File, (_, Some(b))) = (is_new, item.difference.kind, item.inodes)
                 && !self.shared.contains(b)
                 && counted.insert(b)
             {
@@ -153,12 +152,22 @@ mod tests {
             .map(|d| (String::from_utf8(d.path.clone()).unwrap(), d.change.clone()))
             .collect();
         let expected = [
-            ("a further name", Change::Moved { from: b"a name less".to_vec() }),
+            (
+                "a further name",
+                Change::Moved {
+                    from: b"a name less".to_vec(),
+                },
+            ),
             ("both 1", changed(&[What::Mtime])),
             ("both 2", changed(&[What::Mtime])),
             ("joined 1", changed(&[What::Links])),
             ("joined 2", changed(&[What::Links])),
-            ("new", Change::Moved { from: b"old".to_vec() }),
+            (
+                "new",
+                Change::Moved {
+                    from: b"old".to_vec(),
+                },
+            ),
             ("parted", changed(&[What::Links])),
             ("really gone", Change::Removed { is_link: false }),
             ("really new", Change::Added { is_link: false }),

@@ -42,11 +42,17 @@ pub struct Difference {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// `is_link`: a further name of something that is in both.
-    Added { is_link: bool },
+    Added {
+        is_link: bool,
+    },
     /// `is_link`: one of the names of something that is in both.
-    Removed { is_link: bool },
+    Removed {
+        is_link: bool,
+    },
     /// The same inode had another name.
-    Moved { from: Vec<u8> },
+    Moved {
+        from: Vec<u8>,
+    },
     Changed(Vec<What>),
 }
 

@@ -203,8 +203,14 @@ mod tests {
         };
         let found = history.finish();
         assert_eq!(found[0].path, b"dir");
-        assert_eq!(told(&found[0]), expected(&[("1", "2", 2), ("3", "5", 3), ("live", "live", 1)]));
+        assert_eq!(
+            told(&found[0]),
+            expected(&[("1", "2", 2), ("3", "5", 3), ("live", "live", 1)])
+        );
         assert_eq!(found[1].path, b"dir/file");
-        assert_eq!(told(&found[1]), expected(&[("1", "2", 2), ("4", "4", 1), ("5", "live", 2)]));
+        assert_eq!(
+            told(&found[1]),
+            expected(&[("1", "2", 2), ("4", "4", 1), ("5", "live", 2)])
+        );
     }
 }

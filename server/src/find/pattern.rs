@@ -162,17 +162,41 @@ mod tests {
     #[test]
     fn patterns_match_what_the_table_says() {
         for (pattern, yes, no) in [
-            ("passwd", &["passwd", "etc/passwd", "a/b/passwd"][..], &["etc/passwd-"][..]),
-            ("*.conf", &["a.conf", "etc/a.conf", "etc/.conf"], &["etc/a.conf/x"]),
-            ("etc/passwd", &["etc/passwd"], &["a/etc/passwd", "etc", "etc/passwd/x"]),
+            (
+                "passwd",
+                &["passwd", "etc/passwd", "a/b/passwd"][..],
+                &["etc/passwd-"][..],
+            ),
+            (
+                "*.conf",
+                &["a.conf", "etc/a.conf", "etc/.conf"],
+                &["etc/a.conf/x"],
+            ),
+            (
+                "etc/passwd",
+                &["etc/passwd"],
+                &["a/etc/passwd", "etc", "etc/passwd/x"],
+            ),
             ("/etc/passwd", &["etc/passwd"], &["a/etc/passwd"]),
             ("/passwd", &["passwd"], &["etc/passwd"]),
-            ("/etc/*.conf", &["etc/a.conf"], &["etc/a/b.conf", "x/etc/a.conf"]),
+            (
+                "/etc/*.conf",
+                &["etc/a.conf"],
+                &["etc/a/b.conf", "x/etc/a.conf"],
+            ),
             ("/*/*.conf", &["etc/a.conf"], &["a.conf", "etc/a/b.conf"]),
-            ("/home/**/.ssh", &["home/.ssh", "home/a/.ssh", "home/a/b/.ssh"], &[".ssh", "a/home/.ssh"]),
+            (
+                "/home/**/.ssh",
+                &["home/.ssh", "home/a/.ssh", "home/a/b/.ssh"],
+                &[".ssh", "a/home/.ssh"],
+            ),
             ("**/b/c", &["b/c", "a/b/c", "a/a/b/c"], &["b/a/c", "c"]),
             ("/etc/**", &["etc/a", "etc/a/b"], &["etc", "a/etc/a"]),
-            ("/a/**/b/**/c", &["a/b/c", "a/x/b/y/c", "a/b/b/c"], &["a/c", "b/c"]),
+            (
+                "/a/**/b/**/c",
+                &["a/b/c", "a/x/b/y/c", "a/b/b/c"],
+                &["a/c", "b/c"],
+            ),
             ("**", &["a", "a/b", "a/b/c/"], &[]),
             ("*", &["a", "a/b"], &[]),
             ("/*", &["a"], &["a/b"]),
@@ -197,7 +221,10 @@ mod tests {
     #[test]
     fn a_walk_knows_where_nothing_can_match() {
         let pattern = Pattern::parse(b"/etc/*/b").unwrap();
-        assert_eq!(pattern.only_names(&pattern.start()), Some(vec![&b"etc"[..]]));
+        assert_eq!(
+            pattern.only_names(&pattern.start()),
+            Some(vec![&b"etc"[..]])
+        );
         assert!(pattern.below(&pattern.start(), b"usr").is_empty());
         let etc = pattern.below(&pattern.start(), b"etc");
         assert_eq!(pattern.only_names(&etc), None);
@@ -208,7 +235,10 @@ mod tests {
     #[test]
     fn what_is_no_pattern_is_said() {
         for empty in ["", "/", "//", "."] {
-            assert_eq!(Pattern::parse(empty.as_bytes()).unwrap_err(), BadPattern::Empty);
+            assert_eq!(
+                Pattern::parse(empty.as_bytes()).unwrap_err(),
+                BadPattern::Empty
+            );
         }
         assert_eq!(Pattern::parse(b"a/../b").unwrap_err(), BadPattern::Dots);
     }

@@ -75,7 +75,9 @@ pub fn find(task: &Task<'_>, watch: &dyn Watch) -> Result<Vec<Found>, FindError>
             };
             let started: Vec<_> = some.iter().map(|name| search(*name)).collect();
             let joined = started.into_iter().map(|thread| thread.join());
-            joined.map(|searched| searched.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+            joined
+                .map(|searched| searched.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
         });
         for (name, searched) in some.iter().zip(searched) {
             done += 1;
@@ -276,7 +278,9 @@ fn by_directories(
         match task.pattern.only_names(&places) {
             Some(only) => {
                 for bytes in only {
-                    let Ok(entry) = CString::new(bytes) else { continue };
+                    let Ok(entry) = CString::new(bytes) else {
+                        continue;
+                    };
                     let flags = AtFlags::SYMLINK_NOFOLLOW;
                     if let Ok(stat) = rustix::fs::statat(&directory, &entry, flags) {
                         meet(&entry, FileType::from_raw_mode(stat.st_mode), stat.st_ino);

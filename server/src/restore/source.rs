@@ -8,7 +8,9 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use crate::confine::{AclKind, Dir, Kind, Metadata, PosixAcl, Stat, TenantPath, TenantRoot, XattrSet};
+use crate::confine::{
+    AclKind, Dir, Kind, Metadata, PosixAcl, Stat, TenantPath, TenantRoot, XattrSet,
+};
 use crate::sum::ContentSum;
 
 /// The tree that is read, seen in both forms.

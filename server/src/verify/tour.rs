@@ -76,8 +76,7 @@ impl Tour {
             return Ok(None);
         };
         let root = opened.root().try_clone();
-        let root =
-            root.map_err(|error| SnapshotError::io("open", tree.name.as_bytes(), error))?;
+        let root = root.map_err(|error| SnapshotError::io("open", tree.name.as_bytes(), error))?;
         let stat = rustix::fs::fstat(&root)
             .map_err(|error| SnapshotError::io("look at", tree.name.as_bytes(), error))?;
         // Paths are told relative to the tree.
