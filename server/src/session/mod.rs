@@ -7,7 +7,9 @@
 
 pub mod accounts;
 mod agreed;
+mod carry;
 mod dispatch;
+mod ending;
 mod outcome;
 mod output;
 pub mod pipe;

@@ -47,6 +47,14 @@ impl Outgoing {
         self
     }
 
+    pub(in crate::session) fn version(&self) -> ProtocolVersion {
+        self.version
+    }
+
+    pub(in crate::session) fn pipe(&self) -> &Pipe {
+        &self.pipe
+    }
+
     pub(in crate::session) fn ndx(&mut self, ndx: Ndx) {
         let mut bytes = Vec::with_capacity(8);
         self.ndx.encode(ndx, &mut bytes);

@@ -49,7 +49,7 @@ use bytes::Bytes;
 use coffre_protocol::delta::TokenDecoder;
 use coffre_protocol::flist::{EntryRef, FileList, FlistDecoder, Flists, Limits, NamesByDir};
 use coffre_protocol::handshake::Negotiated;
-use coffre_protocol::mux::{Demux, MessageKind};
+use coffre_protocol::mux::Demux;
 use coffre_protocol::ndx::NdxCoder;
 use coffre_protocol::options::ServerOptions;
 use coffre_protocol::{ExitCode, ProtocolError};
@@ -71,6 +71,7 @@ use self::regular::Summing;
 use self::stream::Expect;
 use self::totals::Totals;
 use super::agreed::Agreed;
+use super::carry::Carry;
 use super::outcome::{Fatal, Outcome};
 use super::output::Outgoing;
 use crate::confine::{Dir, Kept, Metadata, TenantRoot};
@@ -101,7 +102,7 @@ pub(crate) struct Receiver {
 
     // The stream.
     demux: Demux,
-    carry: Vec<u8>,
+    carry: Carry,
     expect: Expect,
     decoder: FlistDecoder,
     ndx_in: NdxCoder,
@@ -208,7 +209,7 @@ impl Receiver {
             root,
             destination_argument: options.destination(),
             demux: Demux::new(),
-            carry: Vec::new(),
+            carry: Carry::default(),
             expect: if wants_filters {
                 Expect::Filters
             } else {
@@ -439,67 +440,13 @@ impl Receiver {
         if let Some(incoming) = self.incoming.take() {
             self.keep_broken(incoming);
         }
-        match fatal {
-            Fatal::Exit { exit, message } => {
-                self.out.text(MessageKind::Error, &message);
-                self.out.text(
-                    MessageKind::Error,
-                    &format!(
-                        "rsync error: {} (code {}) at coffre [{}={}]",
-                        exit.text(),
-                        exit.code(),
-                        // Stock names the process; before the transfer there is only one.
-                        if self.kept.is_some() {
-                            "receiver"
-                        } else {
-                            "Receiver"
-                        },
-                        env!("CARGO_PKG_VERSION")
-                    ),
-                );
-                self.out.error_exit(exit);
-                self.out.flush();
-                self.drain();
-                self.outcome(exit.code().into(), false, Some(message))
-            }
-            Fatal::PeerExit(code) => {
-                // A client that gives up before the goodbye has not succeeded, whatever it says.
-                let code = match u32::try_from(code) {
-                    Ok(code) if code > 0 => code,
-                    _ => ExitCode::StreamIo.code().into(),
-                };
-                self.out.acknowledge_exit();
-                self.out.flush();
-                self.outcome(
-                    code,
-                    false,
-                    Some(format!("the client ended with code {code}")),
-                )
-            }
-            Fatal::Disconnected => self.outcome(
-                ExitCode::StreamIo.code().into(),
-                false,
-                Some("the connection was lost".to_owned()),
-            ),
-        }
-    }
-
-    /// Reads on for a while after an error, so that a client in the middle of writing gets to
-    /// read why.
-    fn drain(&self) {
-        // Before protocol 31 nothing tells the client to end but the end of the connection.
-        let patience = if self.negotiated.version.at_least(31) {
-            30
-        } else {
-            1
+        // Stock names the process; before the transfer there is only one.
+        let who = match self.kept {
+            Some(_) => "receiver",
+            None => "Receiver",
         };
-        let deadline = Instant::now() + Duration::from_secs(patience);
-        loop {
-            match self.pipe.wait(None, Some(deadline)) {
-                Event::Input(_) | Event::OutputRoom => {}
-                Event::InputEnd | Event::Disconnected | Event::TimedOut => return,
-            }
-        }
+        let (exit, error) = self.out.end(fatal, who);
+        self.outcome(exit, false, Some(error))
     }
 
     fn outcome(&self, exit: u32, ended_well: bool, error: Option<String>) -> Outcome {

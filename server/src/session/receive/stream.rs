@@ -56,28 +56,10 @@ impl Receiver {
         Ok(())
     }
 
-    fn data(&mut self, mut bytes: &[u8]) -> Result<(), Fatal> {
-        while !bytes.is_empty() {
-            if self.carry.is_empty() {
-                let used = self.consume(bytes)?;
-                self.carry.extend_from_slice(&bytes[used..]);
-                return Ok(());
-            }
-            // Complete the unit at hand with a little more, then go on without copying.
-            let old = self.carry.len();
-            let more = bytes.len().min(old.max(64));
-            let mut carry = std::mem::take(&mut self.carry);
-            carry.extend_from_slice(&bytes[..more]);
-            let used = self.consume(&carry)?;
-            if used >= old {
-                bytes = &bytes[used - old..];
-                carry.clear();
-            } else {
-                carry.drain(..used);
-                bytes = &bytes[more..];
-            }
-            self.carry = carry;
-        }
+    fn data(&mut self, bytes: &[u8]) -> Result<(), Fatal> {
+        let mut carry = std::mem::take(&mut self.carry);
+        carry.pass(bytes, |input| self.consume(input))?;
+        self.carry = carry;
         Ok(())
     }
 

@@ -41,7 +41,7 @@ use coffre_protocol::ExitCode;
 use coffre_protocol::delta::TokenEncoder;
 use coffre_protocol::flist::{FlistEncoder, FlistFormat, Flists, IdKind, IdNames, Limits};
 use coffre_protocol::handshake::Negotiated;
-use coffre_protocol::mux::{Demux, MessageKind};
+use coffre_protocol::mux::Demux;
 use coffre_protocol::ndx::NdxCoder;
 use coffre_protocol::options::{FilesFrom, ServerOptions};
 
@@ -56,6 +56,7 @@ use self::transfer::Transfer;
 pub(in crate::session) use self::view::View;
 use self::walk::Visit;
 use super::agreed::Agreed;
+use super::carry::Carry;
 use super::outcome::{Fatal, Outcome};
 use super::output::Outgoing;
 use crate::session::Pipe;
@@ -96,7 +97,7 @@ pub(in crate::session) struct Sender {
 
     // The stream.
     demux: Demux,
-    carry: Vec<u8>,
+    carry: Carry,
     expect: Expect,
     ndx_in: NdxCoder,
     jobs: VecDeque<Job>,
@@ -179,7 +180,7 @@ impl Sender {
         let level = options.compress_level;
         Self {
             demux: Demux::new(),
-            carry: Vec::new(),
+            carry: Carry::default(),
             expect: Expect::Filters,
             ndx_in: NdxCoder::new(agreed.version),
             jobs: VecDeque::new(),
@@ -392,52 +393,8 @@ impl Sender {
 
     /// Ends a run that cannot go on.
     fn abandon(&mut self, fatal: Fatal) -> Outcome {
-        match fatal {
-            Fatal::Exit { exit, message } => {
-                self.out.text(MessageKind::Error, &message);
-                self.out.text(
-                    MessageKind::Error,
-                    &format!(
-                        "rsync error: {} (code {}) at coffre [sender={}]",
-                        exit.text(),
-                        exit.code(),
-                        env!("CARGO_PKG_VERSION")
-                    ),
-                );
-                self.out.error_exit(exit);
-                self.out.flush();
-                self.drain();
-                self.outcome(exit.code().into(), false, Some(message))
-            }
-            Fatal::PeerExit(code) => {
-                let code = match u32::try_from(code) {
-                    Ok(code) if code > 0 => code,
-                    _ => ExitCode::StreamIo.code().into(),
-                };
-                self.out.acknowledge_exit();
-                self.out.flush();
-                let error = format!("the client ended with code {code}");
-                self.outcome(code, false, Some(error))
-            }
-            Fatal::Disconnected => {
-                let error = "the connection was lost".to_owned();
-                self.outcome(ExitCode::StreamIo.code().into(), false, Some(error))
-            }
-        }
-    }
-
-    /// Reads on for a while after an error, so that a client in the middle of writing gets to
-    /// read why.
-    fn drain(&self) {
-        let patience = match self.agreed.version.at_least(31) {
-            true => 30,
-            false => 1,
-        };
-        let deadline = Instant::now() + Duration::from_secs(patience);
-        while matches!(
-            self.pipe.wait(None, Some(deadline)),
-            Event::Input(_) | Event::OutputRoom
-        ) {}
+        let (exit, error) = self.out.end(fatal, "sender");
+        self.outcome(exit, false, Some(error))
     }
 
     fn outcome(&self, exit: u32, ended_well: bool, error: Option<String>) -> Outcome {
