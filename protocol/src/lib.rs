@@ -35,6 +35,7 @@ pub mod filter;
 pub mod flist;
 pub mod handshake;
 pub mod item;
+pub mod layers;
 pub mod mux;
 pub mod ndx;
 pub mod options;

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod floods;
+mod layers;
 mod lists;
 mod logins;
 mod names;

@@ -46,6 +46,14 @@ impl Wire {
         self.entry(name, 0o40755, 4096)
     }
 
+    /// A directory that the client names as its own source, so that all in it counts.
+    pub(crate) fn top(self, name: &[u8]) -> Self {
+        let at = self.0.len();
+        let mut wire = self.dir(name);
+        wire.0[at] |= 1;
+        wire
+    }
+
     pub(crate) fn file(self, name: &[u8], len: i32) -> Self {
         self.entry(name, 0o100_644, len)
     }
@@ -70,6 +78,14 @@ impl Wire {
     pub(crate) fn reply_with(self, ndx: i32, head: [i32; 4]) -> Self {
         let wire = self.int(ndx).bytes(&0xa000u16.to_le_bytes());
         head.into_iter().fold(wire, Wire::int)
+    }
+
+    /// A reply with a whole new file, and the sum that is right for it.
+    pub(crate) fn whole_reply(self, ndx: i32, content: &[u8], seed: [u8; 4]) -> Self {
+        use md4::Digest;
+        let sum = md4::Md4::new().chain_update(seed).chain_update(content);
+        let wire = self.reply(ndx).int(content.len() as i32).bytes(content);
+        wire.int(0).bytes(&sum.finalize())
     }
 
     /// End of a phase of protocol 29.

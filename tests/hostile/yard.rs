@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -157,6 +157,12 @@ impl Yard {
             .bed
             .ssh_config("client", self.bed.coffre.port())
             .unwrap();
+        Peer::start(&config, exec)
+    }
+}
+
+impl Peer {
+    pub(crate) fn start(config: &Path, exec: &str) -> Peer {
         let mut child = Command::new("ssh")
             .arg("-F")
             .arg(config)
@@ -198,6 +204,12 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// What the server of protocol 29 says behind its version.
+    pub(crate) fn seed(&self) -> [u8; 4] {
+        let heard = self.heard.lock().unwrap();
+        heard.get(4..8).map_or([0; 4], |seed| seed.try_into().unwrap())
+    }
+
     /// The server may have hung up already.
     pub(crate) fn say(&mut self, wire: crate::wire::Wire) {
         if let Some(stdin) = &mut self.stdin {

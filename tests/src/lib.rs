@@ -64,11 +64,21 @@ impl Bed {
         Self::start(dir, store, lines)
     }
 
+    /// With another program in the place of coffre.
+    pub fn with_program(program: &Path, lines: &Lines) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("coffre-tests-").tempdir()?;
+        let store = dir.path().join("server/store");
+        Self::start_program(dir, &store, program, lines)
+    }
+
     fn start(dir: TempDir, store: &Path, lines: &Lines) -> Result<Self> {
+        Self::start_program(dir, store, &coffre_binary()?, lines)
+    }
+
+    fn start_program(dir: TempDir, store: &Path, program: &Path, lines: &Lines) -> Result<Self> {
         let keys = Keys::make(&dir.path().join("keys"))?;
         let server = dir.path().join("server");
-        let binary = coffre_binary()?;
-        let coffre = Coffre::start_configured(&server, &keys, store, &binary, lines)?;
+        let coffre = Coffre::start_configured(&server, &keys, store, program, lines)?;
         let bed = Self {
             coffre,
             keys,

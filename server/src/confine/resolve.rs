@@ -7,6 +7,8 @@
 
 use std::io;
 
+use coffre_protocol::layers::names_are_checked;
+
 use super::path::TenantPath;
 use super::root::TenantRoot;
 use super::stat::Kind;
@@ -34,7 +36,7 @@ impl TenantRoot {
         while let Some(name) = ahead.pop() {
             match &name[..] {
                 b"" | b"." => continue,
-                b".." => {
+                b".." if names_are_checked() => {
                     reached = reached.parent().ok_or(Unresolved::Leaves)?;
                     continue;
                 }

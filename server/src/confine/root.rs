@@ -16,6 +16,7 @@ use super::attributes::Keeping;
 use super::cache::DirCache;
 use super::dir::Dir;
 use super::escape::{Escape, from_resolution};
+use super::layers::descriptors_hold;
 use super::links::LiveState;
 use super::list::list_directory;
 use super::metadata::Metadata;
@@ -345,6 +346,13 @@ impl Shared {
 pub(super) fn open_beneath(from: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
     // Without O_NOFOLLOW, so that a link at the end is told as one (ELOOP), too.
     let flags = directory_flags() - OFlags::NOFOLLOW;
+    if !descriptors_hold() {
+        return Ok(match openat(from, path, flags, Mode::empty()) {
+            // Landlock has no say about this one.
+            Err(Errno::ACCESS) => openat(from, path, flags | OFlags::PATH, Mode::empty())?,
+            other => other?,
+        });
+    }
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     loop {
         match openat2(from, path, flags, Mode::empty(), resolve) {

@@ -23,6 +23,7 @@ use std::sync::OnceLock;
 use jiff::tz::TimeZone;
 use rustix::io::Errno;
 
+use coffre_protocol::layers::names_are_checked;
 use crate::confine::{
     Dir, DirEntry, Extended, FileTime, Kind, Metadata, Stat, TenantPath, TenantRoot,
 };
@@ -237,7 +238,7 @@ impl View {
         while let Some((name, of_link)) = ahead.pop() {
             match &name[..] {
                 b"" | b"." => continue,
-                b".." => {
+                b".." if names_are_checked() => {
                     let stays = of_link && reached.path.is_root();
                     if let (false, Some(parent)) = (stays, self.parent(&reached)) {
                         reached = parent;
