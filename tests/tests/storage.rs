@@ -5,7 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use coffre_client_compat::loopfs::{FileSystem, LoopFs};
@@ -80,15 +81,7 @@ fn an_error_in_writing_is_told_and_loses_no_history() {
     if !may_run() {
         return;
     }
-    let place = tempfile::tempdir().unwrap();
-    let mount = |args: &[&str]| {
-        let status = std::process::Command::new(args[0])
-            .args(&args[1..])
-            .status();
-        assert!(status.unwrap().success(), "{args:?}");
-    };
-    let at = place.path().display().to_string();
-    mount(&["mount", "-t", "tmpfs", "-o", "size=64m", "none", &at]);
+    let place = small_place();
     let disk = LoopFs::make_in(FileSystem::Ext4, 128 << 20, place.path()).unwrap();
     let mut bed = bed_on(&disk);
     files(&bed, 20, 1, 100_000);
@@ -96,12 +89,7 @@ fn an_error_in_writing_is_told_and_loses_no_history() {
     let snapshot = bed.coffre.snapshot().unwrap();
     let history = describe(&snapshot, None).unwrap();
 
-    let filler = place.path().join("filler");
-    let full = std::io::copy(
-        &mut std::io::repeat(7),
-        &mut fs::File::create(&filler).unwrap(),
-    );
-    assert!(full.is_err());
+    let filler = fill(place.path());
     files(&bed, 60, 2, 500_000);
     let outcome = bed.push(PUSH).unwrap();
     assert_ne!(outcome.exit, 0, "told success: {}", said(&outcome));
@@ -114,9 +102,87 @@ fn an_error_in_writing_is_told_and_loses_no_history() {
     bed.coffre.restart().unwrap();
     assert_eq!(describe(&snapshot, None).unwrap(), history);
     is_pushed(&bed);
-    drop(bed);
-    drop(disk);
-    mount(&["umount", "-l", &at]);
+}
+
+/// Everything goes well until the sync at the end: what was written is in memory only, and the
+/// disk takes none of it. The tenant has that disk for itself, so that the record of its sessions
+/// is safe.
+#[test]
+fn a_sync_that_fails_at_the_end_of_a_push_is_told_and_recorded() {
+    if !may_run() {
+        return;
+    }
+    let place = small_place();
+    let disk = LoopFs::make_in(FileSystem::Ext4, 128 << 20, place.path()).unwrap();
+    let store = tempfile::tempdir().unwrap();
+    let home = store.path().join("store/compat");
+    fs::create_dir_all(&home).unwrap();
+    let _bound = Mounted::new(&["--bind", &disk.path().display().to_string()], &home);
+    let lines = Lines {
+        server: "min_free = \"0B\"\n".to_owned(),
+        ..Lines::default()
+    };
+    let bed = Bed::configured_with_store(&store.path().join("store"), &lines).unwrap();
+    files(&bed, 20, 1, 100_000);
+    is_pushed(&bed);
+    disk.sync().unwrap();
+
+    fill(place.path());
+    files(&bed, 20, 2, 100_000);
+    let outcome = bed.push(PUSH).unwrap();
+    let text = said(&outcome);
+    assert_eq!(outcome.exit, 11, "{text}");
+    assert!(outcome.wall < Duration::from_secs(20), "{:?}", outcome.wall);
+    let reason = "the data could not be written to disk: ";
+    assert!(text.contains(reason), "{text}");
+    let status = bed.coffre.command(&["status", "--json"]).unwrap();
+    assert!(status.contains(r#""state": "broke_off""#), "{status}");
+    let log = fs::read_to_string(bed.coffre.log_file()).unwrap();
+    let end = log.lines().rfind(|line| line.contains("session ended"));
+    assert!(end.unwrap().contains("exit=11"), "{end:?}");
+    assert!(end.unwrap().contains(reason), "{end:?}");
+}
+
+/// A small file system in memory, in which a device can be that is larger.
+fn small_place() -> Mounted {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path().to_owned();
+    let mut mounted = Mounted::new(&["-t", "tmpfs", "-o", "size=64m", "none"], &at);
+    mounted.dir = Some(place);
+    mounted
+}
+
+/// Until there is no room left.
+fn fill(place: &Path) -> PathBuf {
+    let filler = place.join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    assert!(std::io::copy(&mut std::io::repeat(7), &mut file).is_err());
+    filler
+}
+
+/// A mount that goes with the value.
+struct Mounted {
+    at: PathBuf,
+    dir: Option<tempfile::TempDir>,
+}
+
+impl Mounted {
+    fn new(what: &[&str], at: &Path) -> Self {
+        let status = Command::new("mount").args(what).arg(at).status();
+        assert!(status.unwrap().success(), "mount {what:?}");
+        let at = at.to_owned();
+        Self { at, dir: None }
+    }
+
+    fn path(&self) -> &Path {
+        &self.at
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+    }
 }
 
 fn power_cuts(kind: FileSystem, size: u64) {

@@ -77,7 +77,7 @@ use super::output::Outgoing;
 use crate::confine::{Dir, Kept, Metadata, TenantRoot};
 use crate::session::Pipe;
 use crate::session::accounts::Accounts;
-use crate::session::pipe::Event;
+use crate::session::pipe::{Event, Output};
 
 /// The generator pauses while this much output is queued.
 const OUTPUT_LIMIT: usize = 512 << 10;
@@ -409,14 +409,15 @@ impl Receiver {
             && let Err(error) = self.root.sync()
         {
             tracing::error!(%error, "cannot sync the store");
-            let fatal = Fatal::exit(
-                ExitCode::FileIo,
-                format!(
-                    "the data could not be written to disk: {}",
-                    messages::reason(&error)
-                ),
+            let message = format!(
+                "the data could not be written to disk: {}",
+                messages::reason(&error)
             );
-            return self.abandon(fatal);
+            // After the goodbye the client takes an exit status and reads nothing more but what
+            // its ssh prints.
+            let line = format!("rsync: [receiver] {message}\n");
+            self.pipe.send(Output::Stderr(line.into()));
+            return self.outcome(ExitCode::FileIo.code().into(), false, Some(message));
         }
         let exit = if self.totals.had_errors || self.io_error & 1 != 0 {
             ExitCode::Partial
