@@ -207,7 +207,9 @@ impl Peer {
     /// What the server of protocol 29 says behind its version.
     pub(crate) fn seed(&self) -> [u8; 4] {
         let heard = self.heard.lock().unwrap();
-        heard.get(4..8).map_or([0; 4], |seed| seed.try_into().unwrap())
+        heard
+            .get(4..8)
+            .map_or([0; 4], |seed| seed.try_into().unwrap())
     }
 
     /// The server may have hung up already.

@@ -63,9 +63,9 @@ pub use create::Replace;
 pub use dir::Dir;
 pub use escape::Escape;
 pub use in_place::InPlace;
+pub use kept::{KEEP_FOR, Kept, KeptFile, KeptNote};
 #[cfg(debug_assertions)]
 pub use layers::follow_everything;
-pub use kept::{KEEP_FOR, Kept, KeptFile, KeptNote};
 pub use list::{DirEntry, list_directory};
 pub use metadata::Metadata;
 pub use path::{PathRefusal, TenantPath};

@@ -5,7 +5,10 @@
 //! nothing. Landlock has a key in the configuration. Not part of what is installed; the switches
 //! are not there in a release build, and this program refuses to be one.
 
-#![expect(clippy::unwrap_used, reason = "a test's program ends where it cannot go on")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's program ends where it cannot go on"
+)]
 
 fn main() -> std::process::ExitCode {
     let without = std::env::var("COFFRE_WITHOUT").unwrap();

@@ -23,12 +23,12 @@ use std::sync::OnceLock;
 use jiff::tz::TimeZone;
 use rustix::io::Errno;
 
-use coffre_protocol::layers::names_are_checked;
 use crate::confine::{
     Dir, DirEntry, Extended, FileTime, Kind, Metadata, Stat, TenantPath, TenantRoot,
 };
 use crate::snapshot::SnapshotName;
 use crate::tenant::{Reading, TenantHandle};
+use coffre_protocol::layers::names_are_checked;
 
 /// Symbolic links followed in one path.
 const MAX_LINKS: usize = 40;
