@@ -5,7 +5,12 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use coffre::catalogue::Catalogue;
+use coffre::control::facts::StatusFacts;
+use coffre::verify::{Finding, Task, Watch};
 use coffre_client_compat::tree::noise;
 use coffre_tests::{Bed, said};
 
@@ -183,6 +188,135 @@ fn a_run_that_is_killed_goes_on_where_it_was() {
     assert!(text.contains("\"resumed\": true"), "{text}");
     let (_, text) = verify(&bed, "--json");
     assert!(text.contains("\"resumed\": false"), "{text}");
+}
+
+/// Reads so much at a time.
+struct Share {
+    most: u64,
+    read: AtomicU64,
+}
+
+impl Watch for Share {
+    fn advance(&self, _files: u64, bytes: u64) {
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn found(&self, finding: &Finding) {
+        panic!("{}", finding.words());
+    }
+
+    fn note(&self, _line: &str) {}
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+
+    fn has_enough(&self) -> bool {
+        self.read.load(Ordering::Relaxed) >= self.most
+    }
+}
+
+#[test]
+fn a_store_that_is_read_in_parts_is_read_once() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    let source = bed.source().unwrap();
+    for number in 0..40 {
+        let name = format!("d{number:02}/file");
+        source.file(&name, &noise(number, 1 << 20)).unwrap();
+    }
+    bed.push_well(PUSH).unwrap();
+    bed.coffre.snapshot().unwrap();
+    bed.coffre.snapshot().unwrap();
+    let home = bed.coffre.home();
+    let catalogue = Catalogue::open_beside(home.parent().unwrap());
+    let catalogue = catalogue.unwrap().unwrap();
+    let task = Task {
+        tenant: "compat",
+        home: &home,
+        only: None,
+        bytes_per_second: None,
+        restart: false,
+        catalogue: Some(&catalogue),
+    };
+    let (mut total, mut parts) = (0, 0);
+    loop {
+        let share = Share {
+            most: 10 << 20,
+            read: AtomicU64::new(0),
+        };
+        let outcome = coffre::verify::verify(&task, &share).unwrap();
+        let read = share.read.into_inner();
+        // What the readers had in hand is read to its end.
+        assert!(read < 20 << 20, "{read}");
+        total += read;
+        parts += 1;
+        if outcome.complete {
+            assert_eq!((outcome.files, outcome.bytes), (40, total));
+            break;
+        }
+        assert!(outcome.resumed == (parts > 1) && parts < 10, "{outcome:?}");
+    }
+    assert_eq!(total, 40 << 20);
+    assert!(parts > 1);
+}
+
+#[test]
+fn the_server_finds_a_flipped_bit_by_itself_and_says_so_loudly() {
+    let Some(mut bed) = Bed::new().unwrap() else {
+        return;
+    };
+    let source = bed.source().unwrap();
+    source.file("good", &noise(1, 10_000)).unwrap();
+    source.file("etc/shadow", &noise(2, 10_000)).unwrap();
+    bed.push_well(PUSH).unwrap();
+    let snapshot = bed.coffre.snapshot().unwrap();
+    let name = snapshot.file_name().unwrap().to_str().unwrap().to_owned();
+    flip(&snapshot.join("mnt/compat/dst/etc/shadow"), 4_321);
+    let status = |bed: &Bed| bed.coffre.command(&["status"]).unwrap();
+    assert!(!status(&bed).contains("VERIFIED"));
+
+    let config = fs::read_to_string(bed.coffre.config()).unwrap();
+    let line = "snapshots = false\nverify = { every = \"30d\", limit = \"50MiB/s\" }\n";
+    let config = config.replace("snapshots = false\n", line);
+    fs::write(bed.coffre.config(), config).unwrap();
+    bed.coffre.command(&["reload"]).unwrap();
+    let log = |bed: &Bed| fs::read_to_string(bed.coffre.log_file()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !log(&bed).contains("verified the store") {
+        assert!(Instant::now() < deadline, "{}", log(&bed));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let text = log(&bed);
+    let line = text.lines().find(|line| line.contains("DAMAGED: the content"));
+    let line = line.unwrap_or_else(|| panic!("{text}"));
+    for part in ["ERROR", "mnt/compat/dst/etc/shadow", &name, "compat"] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(!text.contains("dst/good"), "{text}");
+
+    // The status tells it until a later run finds it no more, also after a restart.
+    let told = format!("DAMAGED  compat: {name}: mnt/compat/dst/etc/shadow: the content is not");
+    for restart in [false, true] {
+        if restart {
+            bed.coffre.restart().unwrap();
+        }
+        let text = status(&bed);
+        assert!(text.contains(&told), "{text}");
+        assert!(text.contains("ago, 1 DAMAGED"), "{text}");
+        let json = bed.coffre.command(&["status", "--json"]).unwrap();
+        let facts: StatusFacts = serde_json::from_str(&json).unwrap();
+        let verify = facts.tenants[0].verify.as_ref().unwrap();
+        assert_eq!((verify.damaged, verify.every_seconds), (1, Some(2_592_000)));
+        assert!(verify.last_ended.is_some() && verify.next.is_some());
+    }
+    assert_eq!(log(&bed).matches("verified the store").count(), 1);
+    // Mended, and read by hand, which counts.
+    flip(&snapshot.join("mnt/compat/dst/etc/shadow"), 4_321);
+    let (exit, text) = verify(&bed, "");
+    assert_eq!(exit, 0, "{text}");
+    assert!(!status(&bed).contains("DAMAGED"), "{}", status(&bed));
 }
 
 /// By hand: `cargo nextest run --release -p coffre-tests --test verify --run-ignored all

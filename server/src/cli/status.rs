@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::ask::{ask, misunderstood};
 use super::table::{Align, render};
 use super::{Context, Exit, print, print_json};
-use crate::config::units::render_duration;
-use crate::control::facts::{PushFacts, PushState, StatusFacts, TenantFacts};
+use crate::config::units::{render_duration, render_size};
+use crate::control::facts::{PushFacts, PushState, ScrubFacts, StatusFacts, TenantFacts};
 use crate::control::{Answer, Request};
 
 pub(super) fn run(context: &Context) -> Exit {
@@ -40,6 +40,7 @@ fn text(facts: &StatusFacts, now: Timestamp) -> String {
     }
     out.push('\n');
     out.push_str(&tenant_table(&facts.tenants, now));
+    out.push_str(&damage(&facts.tenants));
     out
 }
 
@@ -57,6 +58,10 @@ fn tenant_table(tenants: &[TenantFacts], now: Timestamp) -> String {
     if with_quota {
         columns.push(("USED", Align::Left));
     }
+    let with_verify = tenants.iter().any(|tenant| tenant.verify.is_some());
+    if with_verify {
+        columns.push(("VERIFIED", Align::Left));
+    }
     let rows: Vec<Vec<String>> = tenants
         .iter()
         .map(|tenant| {
@@ -73,10 +78,52 @@ fn tenant_table(tenants: &[TenantFacts], now: Timestamp) -> String {
                 let quota = tenant.quota.as_ref();
                 row.push(quota.map_or("no quota".to_owned(), |quota| quota.render()));
             }
+            if with_verify {
+                row.push(verified(tenant.verify.as_ref(), now));
+            }
             row
         })
         .collect();
     render(&columns, &rows)
+}
+
+/// What is damaged, loudly.
+fn damage(tenants: &[TenantFacts]) -> String {
+    let mut out = String::new();
+    for tenant in tenants {
+        let Some(facts) = tenant.verify.as_ref().filter(|facts| facts.damaged > 0) else {
+            continue;
+        };
+        let name = &tenant.name;
+        for damage in &facts.damage {
+            out.push_str(&format!("DAMAGED  {name}: {damage}\n"));
+        }
+        let named = facts.damage.len() as u64;
+        out.push_str(&match facts.damaged.saturating_sub(named) {
+            0 => format!("DAMAGED  {name}: `coffre verify {name}` says in which snapshots\n"),
+            more => format!("DAMAGED  {name}: and {more} more; `coffre verify {name}` says all\n"),
+        });
+    }
+    out
+}
+
+fn verified(facts: Option<&ScrubFacts>, now: Timestamp) -> String {
+    let Some(facts) = facts else {
+        return "by hand".to_owned();
+    };
+    let last = match &facts.last_ended {
+        Some(ended) => format!("{} ago", age(ended, now)),
+        None => "never".to_owned(),
+    };
+    let mut text = match (&facts.started, facts.read_bytes) {
+        (Some(_), Some(read)) if facts.running => format!("{last}, reading ({})", render_size(read)),
+        (Some(_), Some(read)) => format!("{last}, partly ({})", render_size(read)),
+        _ => last,
+    };
+    if facts.damaged > 0 {
+        text.push_str(&format!(", {} DAMAGED", facts.damaged));
+    }
+    text
 }
 
 /// The port that is listened on, where the configured one is 0.

@@ -227,11 +227,22 @@ pub struct Tenant {
     /// Bytes a second in each direction; `None`: as fast as it goes.
     pub bandwidth: Option<u64>,
     pub quota: Quota,
+    /// `None`: its store is verified only when somebody asks.
+    pub verify: Option<VerifyPolicy>,
     /// Also what clients of 2014 need: SHA-1 signatures, older key exchanges.
     pub legacy_ssh: bool,
     /// Owners become the accounts of this server that have the names the client gives, as with
     /// stock rsync; else their numbers are kept.
     pub owner_names: bool,
+}
+
+/// How a tenant's store is verified by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifyPolicy {
+    /// In how long all of it is read once.
+    pub every: Duration,
+    /// Bytes a second; `None`: as fast as it goes.
+    pub limit: Option<u64>,
 }
 
 /// What one session may take of the server's memory.

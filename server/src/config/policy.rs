@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::civil::Time;
 
-use super::SnapshotPolicy;
+use super::{SnapshotPolicy, VerifyPolicy};
 use super::raw::{At, Item, Setting, Table};
-use super::server::duration;
+use super::server::{bandwidth, duration};
 use crate::retention::{Counts, Line, Rules};
 use crate::schedule::Cron;
 
@@ -93,6 +93,41 @@ pub(super) fn snapshots(item: &Item<'_>) -> Option<SnapshotPolicy> {
         at_most,
         wait: wait.value_or(DEFAULT_WAIT),
     })
+}
+
+/// Shorter, and it would do nothing else.
+const SHORTEST_PERIOD: Duration = Duration::from_secs(3600);
+
+/// `{ every = "30d", limit = "50MiB/s" }`, or `false`.
+pub(super) fn verify(item: &Item<'_>) -> Option<Option<VerifyPolicy>> {
+    if item.as_boolean() == Some(false) {
+        return Some(None);
+    }
+    let table = item.table(
+        "\"verify\"",
+        "false, or a table like { every = \"30d\", limit = \"50MiB/s\" }",
+    )?;
+    table.check_keys(&["every", "limit"], &[]);
+    let limit = table.setting("limit", bandwidth);
+    let every = table.setting("every", |item| {
+        let every = duration(item)?;
+        if every < SHORTEST_PERIOD {
+            item.error("\"every\" must be at least \"1h\": the whole store is read in that time");
+            return None;
+        }
+        Some(every)
+    });
+    match (every, limit) {
+        (Setting::Absent, _) => {
+            item.error("\"verify\" does not say how often; add every = \"30d\"");
+            None
+        }
+        (Setting::Wrong, _) | (_, Setting::Wrong) => None,
+        (Setting::Is(every), limit) => Some(Some(VerifyPolicy {
+            every: every.value,
+            limit: limit.value_or(None),
+        })),
+    }
 }
 
 fn times(item: &Item<'_>) -> Option<Vec<Time>> {

@@ -326,7 +326,7 @@ pub(super) fn bandwidth(item: &Item<'_>) -> Option<Option<u64>> {
     match parse_size(each_second) {
         Ok(bytes) if bytes >= LEAST_BANDWIDTH => Some(Some(bytes)),
         Ok(_) => {
-            item.error("\"bandwidth\" must be at least \"16KiB/s\"");
+            item.error(format!("\"{}\" must be at least \"16KiB/s\"", item.name));
             None
         }
         Err(why) => {

@@ -13,10 +13,10 @@ use super::keys::{self, FoundKey};
 use super::policy;
 use super::raw::{Document, Item, Setting, Table};
 use super::server::{bandwidth, check_host_key_is_there, duration, paths, size_within};
-use super::{Quota, SessionLimits, SnapshotPolicy, Tenant};
+use super::{Quota, SessionLimits, SnapshotPolicy, Tenant, VerifyPolicy};
 use crate::retention::Rules;
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "port",
     "login",
     "restore_login",
@@ -35,10 +35,11 @@ const KEYS: [&str; 18] = [
     "legacy_ssh",
     "prune",
     "owner_names",
+    "verify",
 ];
 
 /// Keys that later versions have.
-const LATER: [&str; 3] = ["expect", "verify", "notify"];
+const LATER: [&str; 2] = ["expect", "notify"];
 
 const DEFAULT_LOGIN: &str = "root";
 const DEFAULT_RESTORE_LOGIN: &str = "restore";
@@ -76,6 +77,7 @@ pub(super) struct Draft {
     quota: Setting<Quota>,
     legacy_ssh: Setting<bool>,
     owner_names: Setting<bool>,
+    verify: Setting<Option<VerifyPolicy>>,
 }
 
 impl Draft {
@@ -100,6 +102,7 @@ impl Draft {
             quota: Setting::Absent,
             legacy_ssh: Setting::Absent,
             owner_names: Setting::Absent,
+            verify: Setting::Absent,
         }
     }
 
@@ -144,6 +147,7 @@ impl Draft {
             quota: table.setting("quota", quota),
             legacy_ssh: table.setting("legacy_ssh", |item| item.boolean()),
             owner_names: table.setting("owner_names", Item::boolean),
+            verify: table.setting("verify", policy::verify),
         }
     }
 
@@ -168,6 +172,7 @@ impl Draft {
             quota: self.quota.or(&defaults.quota),
             legacy_ssh: self.legacy_ssh.or(&defaults.legacy_ssh),
             owner_names: self.owner_names.or(&defaults.owner_names),
+            verify: self.verify.or(&defaults.verify),
         }
     }
 
@@ -227,6 +232,7 @@ impl Draft {
             quota: self.quota.value_or(Quota::default()),
             legacy_ssh: self.legacy_ssh.value_or(false),
             owner_names: self.owner_names.value_or(false),
+            verify: self.verify.value_or(None),
         })
     }
 

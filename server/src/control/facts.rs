@@ -42,6 +42,31 @@ pub struct TenantFacts {
     pub snapshot_waits: bool,
     /// `None`: it has none.
     pub quota: Option<QuotaFacts>,
+    /// `None`: its store was never verified, nor will it be by itself.
+    #[serde(default)]
+    pub verify: Option<ScrubFacts>,
+}
+
+/// What is known of damage in a tenant's store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubFacts {
+    /// In how long all of it is read once; `None`: only by hand.
+    pub every_seconds: Option<u64>,
+    /// When the next part is due.
+    pub next: Option<String>,
+    /// A part is being read now.
+    pub running: bool,
+    /// When a run began that is not through.
+    pub started: Option<String>,
+    /// What it has read so far.
+    pub read_bytes: Option<u64>,
+    /// The last run that went through.
+    pub last_ended: Option<String>,
+    pub last_bytes: Option<u64>,
+    /// What is damaged, as far as the last runs have shown.
+    pub damaged: u64,
+    /// The first of it, a sentence each.
+    pub damage: Vec<String>,
 }
 
 /// What a tenant may have and has: live and history, each inode once. Each limit may be missing;

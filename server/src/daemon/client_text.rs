@@ -170,6 +170,7 @@ mod tests {
             bandwidth: None,
             quota: crate::config::Quota::default(),
             owner_names: false,
+            verify: None,
             legacy_ssh: false,
         }
     }

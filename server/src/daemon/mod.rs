@@ -18,6 +18,7 @@ mod pushes;
 mod reload;
 mod requests;
 mod scheduler;
+mod scrub;
 pub mod serve;
 mod store;
 mod surroundings;

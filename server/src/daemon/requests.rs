@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::Daemon;
 use super::pushes::LastPush;
 use super::taking;
@@ -116,6 +118,9 @@ impl Daemon {
             next_snapshot: next.map(|at| at.to_string()),
             after_push: config.snapshots.after_session,
             quota: usage::facts(&tenant.account),
+            verify: self
+                .scrub_facts(tenant, Timestamp::now())
+                .map_err(|e| failed(&e))?,
             snapshot_waits: self.scheduler().is_postponed(tenant.name()),
         })
     }

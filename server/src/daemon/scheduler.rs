@@ -43,10 +43,12 @@ const FORGET_EVERY: Duration = Duration::from_secs(6 * 3600);
 
 /// What is under way for a tenant.
 #[derive(Debug, Default)]
-struct Underway {
+pub(super) struct Underway {
     snapshot: bool,
     postponed: bool,
     prune: bool,
+    pub(super) scrub: bool,
+    pub(super) scrub_not_before: Option<Instant>,
     retry_not_before: Option<Instant>,
     count: bool,
     count_not_before: Option<Instant>,
@@ -74,7 +76,7 @@ impl Scheduler {
         self.underway.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T>(&self, tenant: &str, change: impl FnOnce(&mut Underway) -> T) -> T {
+    pub(super) fn with<T>(&self, tenant: &str, change: impl FnOnce(&mut Underway) -> T) -> T {
         change(self.lock().entry(tenant.to_owned()).or_default())
     }
 }
@@ -177,6 +179,9 @@ impl Daemon {
         let mut sleep = LONGEST_SLEEP;
         for tenant in self.tenants() {
             self.start_count_if_due(&tenant);
+            if let Some(wait) = self.start_scrub_if_due(&tenant, now)? {
+                sleep = sleep.min(wait + Duration::from_millis(5));
+            }
             let waits = self.scheduler().with(tenant.name(), |underway| {
                 underway.snapshot
                     || underway

@@ -20,6 +20,9 @@ const PRUNES: usize = 1;
 /// Counts of a whole tree at a time.
 const COUNTS: usize = 1;
 
+/// Parts of stores that are verified at a time: each has two readers, and the disk is one.
+const SCRUBS: usize = 1;
+
 /// How often progress is told.
 const STEP_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -29,6 +32,7 @@ pub(super) struct Work {
     pub(super) snapshots: Semaphore,
     pub(super) prunes: Semaphore,
     pub(super) counts: Semaphore,
+    pub(super) scrubs: Semaphore,
     stopping: Arc<AtomicBool>,
 }
 
@@ -38,6 +42,7 @@ impl Default for Work {
             snapshots: Semaphore::new(SNAPSHOTS),
             prunes: Semaphore::new(PRUNES),
             counts: Semaphore::new(COUNTS),
+            scrubs: Semaphore::new(SCRUBS),
             stopping: Arc::default(),
         }
     }

@@ -159,7 +159,9 @@ mod tests {
             assert_eq!(executed.unwrap_err().kind(), ErrorKind::PermissionDenied);
             let unshared = rustix::process::chroot("/").map_err(|e| std::io::Error::from(e).kind());
             assert_eq!(unshared, Err(ErrorKind::PermissionDenied));
-            // … a session does not, and works on files.
+            // … and readers of the store step back behind everybody else.
+            assert!(crate::verify::go_idle());
+            // A session does not, and works on files.
             assert_eq!(for_session(SeccompPolicy::Required).unwrap(), Enforced::Yes);
             let refused = UdpSocket::bind("127.0.0.1:0").unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::PermissionDenied);

@@ -14,6 +14,7 @@
 //! * With no mark at all (a new tenant), nothing has been missed.
 
 mod cron;
+pub mod scrub;
 
 use std::time::Duration;
 

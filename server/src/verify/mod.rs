@@ -24,5 +24,6 @@ mod tour;
 
 pub use findings::{Finding, What};
 pub use names::{Damage, gather};
+pub use priority::go_idle;
 pub use run::{Outcome, Task, VerifyError, Watch, verify};
 pub(crate) use seen::Inodes;

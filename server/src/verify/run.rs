@@ -52,7 +52,12 @@ pub trait Watch: Sync {
     fn found(&self, finding: &Finding);
     /// A line about the run.
     fn note(&self, line: &str);
+    /// To be left now, in the middle of a file.
     fn cancelled(&self) -> bool;
+    /// To be left at the next directory: the rest is for another time.
+    fn has_enough(&self) -> bool {
+        false
+    }
 }
 
 /// What came of a run.
@@ -111,9 +116,7 @@ pub fn verify(task: &Task<'_>, watch: &dyn Watch) -> Result<Outcome, VerifyError
             let results = results.clone();
             let (pace, stop, waiting) = (&pace, &stop, &waiting);
             scope.spawn(move || {
-                if let Err(error) = priority::idle() {
-                    tracing::debug!(%error, "no idle class of I/O");
-                }
+                priority::go_idle();
                 let mut reader = Reader {
                     pace,
                     stop,
@@ -278,7 +281,8 @@ impl<'a> Run<'a> {
             }
             let mut in_tree = Vec::new();
             while let Some(listed) = tour.next() {
-                if self.watch.cancelled() {
+                // What an earlier run has dealt with costs no reading.
+                if self.watch.cancelled() || self.watch.has_enough() && !self.is_before() {
                     self.stopped = true;
                     break;
                 }
