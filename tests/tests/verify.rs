@@ -289,7 +289,9 @@ fn the_server_finds_a_flipped_bit_by_itself_and_says_so_loudly() {
         std::thread::sleep(Duration::from_millis(100));
     }
     let text = log(&bed);
-    let line = text.lines().find(|line| line.contains("DAMAGED: the content"));
+    let line = text
+        .lines()
+        .find(|line| line.contains("DAMAGED: the content"));
     let line = line.unwrap_or_else(|| panic!("{text}"));
     for part in ["ERROR", "mnt/compat/dst/etc/shadow", &name, "compat"] {
         assert!(line.contains(part), "{line}");

@@ -116,7 +116,9 @@ fn verified(facts: Option<&ScrubFacts>, now: Timestamp) -> String {
         None => "never".to_owned(),
     };
     let mut text = match (&facts.started, facts.read_bytes) {
-        (Some(_), Some(read)) if facts.running => format!("{last}, reading ({})", render_size(read)),
+        (Some(_), Some(read)) if facts.running => {
+            format!("{last}, reading ({})", render_size(read))
+        }
         (Some(_), Some(read)) => format!("{last}, partly ({})", render_size(read)),
         _ => last,
     };

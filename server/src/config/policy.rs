@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::civil::Time;
 
-use super::{SnapshotPolicy, VerifyPolicy};
 use super::raw::{At, Item, Setting, Table};
 use super::server::{bandwidth, duration};
+use super::{SnapshotPolicy, VerifyPolicy};
 use crate::retention::{Counts, Line, Rules};
 use crate::schedule::Cron;
 

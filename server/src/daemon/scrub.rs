@@ -94,7 +94,8 @@ impl Daemon {
         if wait.is_positive() {
             return Ok(Some(wait.unsigned_abs()));
         }
-        self.scheduler().with(name, |underway| underway.scrub = true);
+        self.scheduler()
+            .with(name, |underway| underway.scrub = true);
         let mut scrubbing = Scrubbing {
             daemon: Arc::clone(self),
             tenant: Arc::clone(tenant),
@@ -134,7 +135,10 @@ impl Daemon {
             Ok(total) => total,
             Err(_) if self.work().is_stopping() => return true,
             Err(why) => {
-                error!(tenant = name, "cannot measure what there is to verify: {why}");
+                error!(
+                    tenant = name,
+                    "cannot measure what there is to verify: {why}"
+                );
                 return false;
             }
         };
@@ -273,7 +277,8 @@ fn report(tenant: &str, outcome: &Outcome, read: u64, total: u64) {
     if damaged > 0 {
         error!(
             tenant,
-            damaged, "DAMAGED files are in the store: `coffre verify {tenant}` says in which snapshots"
+            damaged,
+            "DAMAGED files are in the store: `coffre verify {tenant}` says in which snapshots"
         );
     }
     if !outcome.without_manifest.is_empty() {

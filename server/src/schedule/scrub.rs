@@ -148,7 +148,10 @@ mod tests {
             assert!(took < every, "{took:?} of {every:?}");
             assert!(took > every / 2, "{took:?} of {every:?}");
             assert!(parts > 5);
-            assert!(largest < TOTAL / u64::from(parts) * 3 / 2, "{every:?}: {largest} in {parts}");
+            assert!(
+                largest < TOTAL / u64::from(parts) * 3 / 2,
+                "{every:?}: {largest} in {parts}"
+            );
         }
     }
 

@@ -97,7 +97,7 @@ pub(crate) fn tenant(name: &str, keys: Vec<KeyRule>) -> Tenant {
         bandwidth: None,
         quota: coffre::config::Quota::default(),
         owner_names: false,
-            verify: None,
+        verify: None,
         legacy_ssh: false,
     }
 }
