@@ -298,6 +298,60 @@ scenarios! {
     compare_dest
     link_dest_twice
     link_dest_hard_links
+    link_dest_kinds
+    link_dest_attributes
+    link_dest_dry_run
+    link_dest_verbose
+    link_dest_checksum
+    link_dest_existing
+    link_dest_without_attributes
+    link_dest_ways_to_write
+    link_dest_paths
+    link_dest_missing
+    link_dest_several
+    link_dest_symlinks
+    link_dest_removes_sources
+    link_dest_protocol_27
+    link_dest_protocol_28
+    link_dest_protocol_29
+    link_dest_protocol_30
+    link_dest_protocol_31
+    copy_dest_kinds
+    copy_dest_attributes
+    copy_dest_dry_run
+    copy_dest_verbose
+    copy_dest_checksum
+    copy_dest_existing
+    copy_dest_without_attributes
+    copy_dest_ways_to_write
+    copy_dest_paths
+    copy_dest_missing
+    copy_dest_several
+    copy_dest_symlinks
+    copy_dest_removes_sources
+    copy_dest_protocol_27
+    copy_dest_protocol_28
+    copy_dest_protocol_29
+    copy_dest_protocol_30
+    copy_dest_protocol_31
+    compare_dest_kinds
+    compare_dest_attributes
+    compare_dest_dry_run
+    compare_dest_verbose
+    compare_dest_checksum
+    compare_dest_existing
+    compare_dest_without_attributes
+    compare_dest_ways_to_write
+    compare_dest_paths
+    compare_dest_missing
+    compare_dest_several
+    compare_dest_symlinks
+    compare_dest_removes_sources
+    compare_dest_protocol_27
+    compare_dest_protocol_28
+    compare_dest_protocol_29
+    compare_dest_protocol_30
+    compare_dest_protocol_31
     evobackup_client
     rbackup_client
     probes

@@ -108,6 +108,21 @@ fn every_content_has_its_sum_however_it_came() {
 }
 
 #[test]
+fn a_copy_of_a_file_elsewhere_has_its_sum() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    let source = bed.source().unwrap();
+    source.file("same", &noise(1, 300_000)).unwrap();
+    source.file("mode", &noise(2, 5_000)).unwrap();
+    bed.push_well("-a src/ server:/old/").unwrap();
+    source.mode("mode", 0o600).unwrap();
+    bed.push_well(&format!("-a --copy-dest=../old {DST}"))
+        .unwrap();
+    assert_eq!(check_tree(&bed.destination()), 2);
+}
+
+#[test]
 fn a_touched_file_keeps_its_sum_and_so_does_its_history() {
     let Some(bed) = Bed::new().unwrap() else {
         return;

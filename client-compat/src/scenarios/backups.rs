@@ -1,9 +1,7 @@
-//! What rsync itself keeps of older files, and what it takes from other directories.
-
-use anyhow::Result;
+//! What rsync itself keeps of older files.
 
 use crate::scenario::Scenario;
-use crate::tree::{Builder, ordinary};
+use crate::tree::ordinary;
 
 fn kept(name: &str, about: &str, options: &str) -> Scenario {
     Scenario::new(name, about)
@@ -23,34 +21,6 @@ fn kept(name: &str, about: &str, options: &str) -> Scenario {
             tree.file("docs/big", b"tiny").map(drop)
         })
         .run(&format!("-aivv {options} src/ :dst/"))
-}
-
-fn based(name: &str, about: &str, options: &str) -> Scenario {
-    Scenario::new(name, about)
-        .source(ordinary)
-        .prepare(|place| {
-            let old: Builder = Builder::at(&place.base.join("old"))?;
-            ordinary(&old)?;
-            // Not the same: content, time, mode, and something in the way.
-            old.append("docs/file5", b"x")?
-                .time("docs/file4", 5, 5)?
-                .mode("docs/file3", 0o640)?
-                .remove("pictures/file4")?;
-            // What is the same has to have the same times.
-            let src = place.src()?;
-            for tree in [&old, &src] {
-                for name in ["docs/big", "empty", "link"] {
-                    tree.time(name, 1_450_000_000, 5)?;
-                }
-            }
-            Ok(())
-        })
-        .run(&format!("-ai {options} src/ :dst/"))
-        .run(&format!("-aii {options} src/ :dst/"))
-}
-
-fn chain(_: &Builder) -> Result<()> {
-    Ok(())
 }
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -125,33 +95,5 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             })
             .run("-aHib src/ :dst/")
             .run("-aHib --delete src/ :dst/"),
-        based(
-            "link-dest",
-            "--link-dest takes what is the same",
-            "--link-dest=../old",
-        ),
-        based(
-            "link-dest-absolute",
-            "… by an absolute path",
-            "--link-dest=/mnt/compat/old",
-        ),
-        based("copy-dest", "--copy-dest", "--copy-dest=../old"),
-        based("compare-dest", "--compare-dest", "--compare-dest=../old"),
-        based(
-            "link-dest-twice",
-            "several of them, one missing",
-            "--link-dest=../none --link-dest=../old",
-        ),
-        Scenario::new("link-dest-hard-links", "--link-dest with -H")
-            .source(|tree| {
-                tree.file("a", b"group")?
-                    .hard_link("a", "sub/b")?
-                    .file("c", b"alone")?;
-                Ok(())
-            })
-            .destination(chain)
-            .run("-aH src/ :old/")
-            .run("-aHi --link-dest=../old src/ :dst/")
-            .run("-aHi --delete --link-dest=../old src/ :dst/"),
     ]
 }

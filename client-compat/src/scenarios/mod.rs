@@ -1,5 +1,6 @@
 //! Every scenario, one file per thing a user would ask about.
 
+mod alternates;
 mod backup_clients;
 mod backups;
 mod choices;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Scenario> {
         choices::scenarios(),
         links_and_holes::scenarios(),
         backups::scenarios(),
+        alternates::scenarios(),
         backup_clients::scenarios(),
         output::scenarios(),
         protocols::scenarios(),

@@ -155,6 +155,17 @@ pub enum AlternateKind {
     Link,
 }
 
+impl AlternateKind {
+    /// The option that asks for it.
+    pub fn option(self) -> &'static str {
+        match self {
+            AlternateKind::Compare => "--compare-dest",
+            AlternateKind::Copy => "--copy-dest",
+            AlternateKind::Link => "--link-dest",
+        }
+    }
+}
+
 /// Alternate destination directories in the order of their use, all of one kind, 1 to 20.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alternates {

@@ -158,11 +158,6 @@ impl Draft {
         value: &Value<'_>,
     ) -> Result<(), ProtocolError> {
         const MOST: usize = 20;
-        let name = |kind| match kind {
-            AlternateKind::Compare => "--compare-dest",
-            AlternateKind::Copy => "--copy-dest",
-            AlternateKind::Link => "--link-dest",
-        };
         let alternates = self.options.alternates.get_or_insert_with(|| Alternates {
             kind,
             dirs: Vec::new(),
@@ -170,14 +165,14 @@ impl Draft {
         if alternates.kind != kind {
             return Err(ProtocolError::usage(format!(
                 "the {} option conflicts with the {} option",
-                name(kind),
-                name(alternates.kind)
+                kind.option(),
+                alternates.kind.option()
             )));
         }
         if alternates.dirs.len() == MOST {
             return Err(ProtocolError::usage(format!(
                 "at most {MOST} {} options may be given",
-                name(kind)
+                kind.option()
             )));
         }
         alternates.dirs.push(value.path());

@@ -11,9 +11,6 @@ type Asked = fn(&ServerOptions) -> bool;
 const NOT_YET: &[(&str, Asked)] = &[
     ("--iconv", |o| o.iconv.is_some()),
     ("--fuzzy", |o| o.fuzzy != Fuzzy::No),
-    ("--compare-dest", |o| has(o, AlternateKind::Compare)),
-    ("--copy-dest", |o| has(o, AlternateKind::Copy)),
-    ("--link-dest", |o| has(o, AlternateKind::Link)),
     ("--only-write-batch", |o| o.only_write_batch),
     ("--crtimes", |o| o.crtimes),
     ("--keep-dirlinks", |o| o.keep_dirlinks),
@@ -40,15 +37,16 @@ const NEVER: &[(&str, Asked, &str)] = &[
         "it reads the content of devices of the server",
     ),
     (
+        "--append with an alternate directory",
+        |o| o.append != Append::No && o.alternates.is_some() && o.role == Role::Receiver,
+        "the beginning of a file would be zeros where only the alternate directory has it",
+    ),
+    (
         "--remove-source-files",
         |o| o.role == Role::Sender && o.remove_source != RemoveSource::No,
         "a restore takes nothing out of a backup",
     ),
 ];
-
-fn has(options: &ServerOptions, kind: AlternateKind) -> bool {
-    options.alternates.as_ref().is_some_and(|a| a.kind == kind)
-}
 
 impl ServerOptions {
     /// The first thing asked for that this server does not do; exit 4. The daemon protocol and

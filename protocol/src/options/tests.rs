@@ -496,9 +496,6 @@ fn what_is_not_performed_is_refused_by_name() {
     for (words, option) in [
         ("--iconv=utf8", "--iconv"),
         ("-y", "--fuzzy"),
-        ("--compare-dest x", "--compare-dest"),
-        ("--copy-dest x", "--copy-dest"),
-        ("--link-dest x", "--link-dest"),
         ("--only-write-batch=X", "--only-write-batch"),
         ("-N", "--crtimes"),
         ("-K", "--keep-dirlinks"),
@@ -521,6 +518,16 @@ fn what_is_not_performed_is_refused_by_name() {
                 .message
                 .starts_with(&format!("this server refuses {option}: "))
         );
+    }
+    for words in [
+        "--link-dest x",
+        "--copy-dest=x --copy-dest=y",
+        "--compare-dest=/x --inplace",
+    ] {
+        assert_eq!(push(words).refusal(), None, "{words}");
+        let both = push(&format!("{words} --append")).refusal().unwrap();
+        let begin = "this server refuses --append with an alternate directory: ";
+        assert!(both.message.starts_with(begin), "{words}: {}", both.message);
     }
     let pull = |words: &str| {
         let options = try_parse(&format!("--sender -r {words} . x")).unwrap();

@@ -173,6 +173,30 @@ impl Dir {
         Ok(staged)
     }
 
+    /// Starts a new file for `to` with the content of a regular file of this directory and nothing
+    /// else of it; `mode_hint` as for [`Dir::stage`]. What is known of the content goes along.
+    /// Errors: EINVAL where it is not a regular file.
+    pub fn stage_content(&self, name: &[u8], to: &Dir, mode_hint: u32) -> io::Result<Staged> {
+        self.check(name)?;
+        let inode = Inode::hold(self.fd(), name)?;
+        let mut is = inode.stat()?;
+        self.shared.keeping.complete(&mut is, &inode)?;
+        if is.kind != Kind::File || is.inode.kind != Kind::File {
+            return Err(Errno::INVAL.into());
+        }
+        let mut staged = to.stage(mode_hint)?;
+        copy_content(&self.shared, &open_for_reading(&inode)?, staged.file())?;
+        let after = inode.stat()?;
+        let has_changed = (is.size, is.mtime, is.ctime) != (after.size, after.mtime, after.ctime);
+        if let Ok(Some(sum)) = super::content::read(&inode)
+            && sum.holds_for(is.size, is.mtime)
+            && !has_changed
+        {
+            staged.note_content(sum.content);
+        }
+        Ok(staged)
+    }
+
     /// What an inode is now, if it is the one that was seen.
     fn as_seen(&self, inode: &Inode<'_>, seen: &Stat) -> io::Result<Stat> {
         let mut is = inode.stat()?;

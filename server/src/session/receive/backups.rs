@@ -120,7 +120,11 @@ impl Receiver {
     }
 
     /// A directory that an option names: relative to the destination, or absolute in the tree.
-    fn beside_destination(&self, option: &str, argument: &[u8]) -> Result<TenantPath, Fatal> {
+    pub(super) fn beside_destination(
+        &self,
+        option: &str,
+        argument: &[u8],
+    ) -> Result<TenantPath, Fatal> {
         let destination = self.destination.as_ref().map(|found| found.dir.as_bytes());
         let whole = match argument.starts_with(b"/") {
             true => argument.to_vec(),

@@ -10,7 +10,7 @@ use coffre_protocol::flist::EntryRef;
 use coffre_protocol::item::{BasisType, ItemFlags, ItemHead};
 
 use super::{Receiver, path_of};
-use crate::confine::TenantPath;
+use crate::confine::{TenantPath, XattrSet};
 
 /// Which file is the basis, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +123,18 @@ impl Receiver {
                 self.root.cached_dir(&parent)?.open_file(name)
             }
         }
+    }
+
+    /// The extended attributes of a basis in the tree, if the client keeps such.
+    pub(super) fn basis_xattrs(&self, basis: Option<&Basis>) -> XattrSet {
+        let read = || {
+            let Place::Tree(path) = &basis?.place else {
+                return None;
+            };
+            let dir = self.root.cached_dir(&path.parent()?).ok()?;
+            self.local_xattrs_if_kept(&dir, path.file_name()?).ok()
+        };
+        read().unwrap_or_default()
     }
 
     /// Opens the basis of a request once more, for its reply. `None`: it cannot be had any more,

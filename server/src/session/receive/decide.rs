@@ -92,6 +92,36 @@ pub(super) fn wanted_mode(
     }
 }
 
+/// Whether something elsewhere has all the attributes that the entry is to have, so that it can
+/// stand for the entry as it is. Its time counts even where times are not kept on directories.
+pub(super) fn has_attributes(
+    policy: &Policy,
+    entry: &EntryRef<'_>,
+    have: &Stat,
+    extra: &Extra,
+) -> bool {
+    let is_symlink = entry.kind() == FileKind::Symlink;
+    let time = policy.times
+        && !(is_symlink && policy.omit_link_times)
+        && times_differ(
+            policy.modify_window,
+            seconds_and_nanos(have.mtime),
+            entry.mtime(),
+        );
+    let mode = !is_symlink && mode_differs(policy, entry, have);
+    !(time || mode || extra.owner || extra.group || extra.acl || extra.xattrs)
+}
+
+fn mode_differs(policy: &Policy, entry: &EntryRef<'_>, have: &Stat) -> bool {
+    if policy.perms {
+        (entry.mode() ^ have.mode) & 0o7777 != 0
+    } else {
+        policy.executability
+            && entry.kind() == FileKind::Regular
+            && (entry.mode() & 0o111 == 0) != (have.mode & 0o111 == 0)
+    }
+}
+
 /// The report bits of an item: what differs between `have` and the entry. `base` are the bits
 /// known already; `None` for `have` makes the entry a new one.
 pub(super) fn report(
@@ -135,17 +165,8 @@ pub(super) fn report(
     {
         flags |= ItemFlags::REPORT_ATIME;
     }
-    if kind != FileKind::Symlink {
-        let differs = if policy.perms {
-            (entry.mode() ^ have.mode) & 0o7777 != 0
-        } else {
-            policy.executability
-                && kind == FileKind::Regular
-                && (entry.mode() & 0o111 == 0) != (have.mode & 0o111 == 0)
-        };
-        if differs {
-            flags |= ItemFlags::REPORT_PERMS;
-        }
+    if kind != FileKind::Symlink && mode_differs(policy, entry, have) {
+        flags |= ItemFlags::REPORT_PERMS;
     }
     if extra.owner {
         flags |= ItemFlags::REPORT_OWNER;

@@ -21,7 +21,26 @@ pub(super) struct Destination {
     pub(super) single_name: Option<Vec<u8>>,
 }
 
-fn client_path(path: &TenantPath) -> Vec<u8> {
+impl Destination {
+    /// Where a directory of the list is below [`Self::dir`].
+    pub(super) fn below(&self, path: &[u8]) -> io::Result<TenantPath> {
+        let below = match &self.single_name {
+            // A single directory that gets another name: its contents go below that name.
+            Some(single) if !path.is_empty() => {
+                let rest = path
+                    .iter()
+                    .position(|b| *b == b'/')
+                    .map_or(&b""[..], |at| &path[at..]);
+                [single, rest].concat()
+            }
+            _ => path.to_vec(),
+        };
+        TenantPath::parse(&below)
+            .map_err(|refusal| io::Error::new(io::ErrorKind::InvalidInput, refusal.to_string()))
+    }
+}
+
+pub(super) fn client_path(path: &TenantPath) -> Vec<u8> {
     [b"/", path.as_bytes()].concat()
 }
 
@@ -88,6 +107,7 @@ impl Receiver {
             Err(error) => return Err(cannot_stat(&argument, &error)),
         }
         self.settle_other_directories()?;
+        self.settle_alternates()?;
         if self.policy.info.delta_transmission {
             let state = if self.policy.whole_file {
                 "disabled"
@@ -279,19 +299,7 @@ impl Receiver {
         let Some(destination) = &self.destination else {
             return Ok(None);
         };
-        let below = match &destination.single_name {
-            // A single directory that gets another name: its contents go below that name.
-            Some(single) if !path.is_empty() => {
-                let rest = path
-                    .iter()
-                    .position(|b| *b == b'/')
-                    .map_or(&b""[..], |at| &path[at..]);
-                [single, rest].concat()
-            }
-            _ => path.to_vec(),
-        };
-        let below = TenantPath::parse(&below)
-            .map_err(|refusal| io::Error::new(io::ErrorKind::InvalidInput, refusal.to_string()))?;
+        let below = destination.below(path)?;
         match self.root.cached_dir(&destination.dir.join(&below)) {
             Ok(dir) => {
                 self.last_dir = Some((path.to_vec(), Arc::clone(&dir)));

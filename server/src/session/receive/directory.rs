@@ -8,12 +8,13 @@ use coffre_protocol::flist::{EntryRef, FileKind, FileList};
 use coffre_protocol::item::ItemFlags;
 use coffre_protocol::mux::MessageKind;
 
+use super::alternates::Other;
 use super::attributes;
 use super::decide;
 use super::delete::Way;
 use super::generator::Target;
 use super::{Fatal, Receiver, path_of};
-use crate::confine::{Attributes, FileTime, Kind, XattrSet};
+use crate::confine::{Attributes, FileTime, Kind};
 
 impl Receiver {
     /// `own`: its attributes are due now; otherwise it is only made if missing, and the rest is
@@ -164,20 +165,31 @@ impl Receiver {
             name: target.name.clone(),
             stat: None,
         };
-        let extra = match self.extra(entry, &nothing) {
+        let (found, is_told) = match self.take_other_from_alternates(ndx, entry, &nothing)? {
+            Other::Told(found) => (Some(found), true),
+            Other::Differs(found) => (Some(found), false),
+            Other::Done | Other::Nothing => (None, false),
+        };
+        let compared = found.as_ref().map_or(&nothing, |found| &found.place);
+        let extra = match self.extra(entry, compared) {
             Ok(extra) => extra,
             Err(error) => return self.entry_failed("failed to read attributes of", entry, &error),
         };
-        let flags = decide::report(&self.policy, entry, None, &extra, ItemFlags::LOCAL_CHANGE);
+        let base = ItemFlags::LOCAL_CHANGE;
+        let flags = decide::report(&self.policy, entry, compared.stat.as_ref(), &extra, base);
         if let (Some(dir), Some(have)) = (&target.dir, &target.stat)
             && !self.policy.dry_run
         {
-            let mut wanted = self.wanted(entry, None, &XattrSet::new(), &HashMap::new());
+            let local = self.found_xattrs(found.as_ref());
+            let mut wanted = self.wanted(entry, None, &local, &HashMap::new());
             if extra.waits {
                 wanted.without_xattrs();
             }
             let result = attributes::update(dir, &target.name, have, &wanted);
             self.report_attributes(entry, result)?;
+        }
+        if is_told {
+            return Ok(());
         }
         self.note(ndx, entry, flags, None, &extra.missing)
     }

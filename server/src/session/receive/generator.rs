@@ -418,11 +418,13 @@ impl Receiver {
         if entry.kind() == FileKind::Directory {
             line.push(b'/');
         }
-        for (arrow, name) in [(b" -> ", entry.link_target()), (b" => ", xname)] {
-            if let Some(name) = name.filter(|name| !name.is_empty()) {
-                line.extend_from_slice(arrow);
-                line.extend_from_slice(name);
-            }
+        let (arrow, name): (&[u8], _) = match xname.filter(|name| !name.is_empty()) {
+            None => (b" -> ", entry.link_target()),
+            linked => (b" => ", linked),
+        };
+        if let Some(name) = name {
+            line.extend_from_slice(arrow);
+            line.extend_from_slice(name);
         }
         self.out.raw_text(MessageKind::Info, line);
     }

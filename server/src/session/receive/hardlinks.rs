@@ -21,7 +21,7 @@ use super::delete::Way;
 use super::generator::{Job, Target};
 use super::phases::Stage;
 use super::{Fatal, Receiver, path_of};
-use crate::confine::{Kind, Replace};
+use crate::confine::{Kind, Replace, Stat};
 
 #[derive(Debug, Default)]
 struct Group {
@@ -37,8 +37,16 @@ enum State {
     #[default]
     Unstarted,
     InProgress,
-    /// The leader's path, relative to the destination.
-    Done(Vec<u8>),
+    Done(Leader),
+}
+
+/// What the members of a group are linked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Leader {
+    /// Relative to the destination.
+    path: Vec<u8>,
+    /// In a dry run, the inode that it would be a link of.
+    like: Option<Stat>,
 }
 
 /// All groups of the session.
@@ -115,7 +123,7 @@ impl Receiver {
             }
             State::Done(leader) => {
                 let leader = leader.clone();
-                self.link_to(ndx, entry, target, &leader)?;
+                self.link_to(ndx, entry, target, &leader, false)?;
                 Ok(true)
             }
         }
@@ -123,13 +131,28 @@ impl Receiver {
 
     /// The entry is in place: if it leads a group, the members that wait are linked to it.
     pub(super) fn leader_done(&mut self, _ndx: u32, entry: &EntryRef<'_>) -> Result<(), Fatal> {
+        self.lead(entry, None)
+    }
+
+    /// The same of one that is a link of something else, or would be.
+    pub(super) fn leader_is_like(
+        &mut self,
+        _ndx: u32,
+        entry: &EntryRef<'_>,
+        like: &Target,
+    ) -> Result<(), Fatal> {
+        self.lead(entry, like.stat.filter(|_| self.policy.dry_run))
+    }
+
+    fn lead(&mut self, entry: &EntryRef<'_>, like: Option<Stat>) -> Result<(), Fatal> {
         let Some(id) = entry.hard_link_group() else {
             return Ok(());
         };
         let Some(group) = self.links.groups.get_mut(&id) else {
             return Ok(());
         };
-        let leader = path_of(entry);
+        let path = path_of(entry);
+        let leader = Leader { path, like };
         if let State::Done(_) = group.state {
             return Ok(());
         }
@@ -140,7 +163,7 @@ impl Receiver {
             let list = Arc::clone(&self.lists[place].list);
             if let Some(entry) = list.entry(member) {
                 match self.target(&entry) {
-                    Ok(target) => self.link_to(member, &entry, &target, &leader)?,
+                    Ok(target) => self.link_to(member, &entry, &target, &leader, true)?,
                     Err(error) => self.entry_failed("failed to stat", &entry, &error)?,
                 }
             }
@@ -182,26 +205,33 @@ impl Receiver {
         Ok(())
     }
 
+    /// `waited`: for the leader, so that nothing else was looked at.
     fn link_to(
         &mut self,
         ndx: u32,
         entry: &EntryRef<'_>,
         target: &Target,
-        leader: &[u8],
+        leader: &Leader,
+        waited: bool,
     ) -> Result<(), Fatal> {
         let base = ItemFlags::LOCAL_CHANGE | ItemFlags::XNAME_FOLLOWS;
+        let Leader { path: leader, like } = leader;
         let (leader_dir, leader_name) = match leader.iter().rposition(|b| *b == b'/') {
             Some(slash) => (&leader[..slash], &leader[slash + 1..]),
-            None => (&b""[..], leader),
+            None => (&b""[..], &leader[..]),
         };
         let leader_name = self.renamed(leader_name);
         let from = match self.dir_at(leader_dir) {
             Ok(from) => from,
             Err(error) => return self.entry_failed("failed to open", entry, &error),
         };
-        if let (Some(have), Some(from)) = (&target.stat, &from)
-            && let Ok(Some(leader_stat)) = from.stat(&leader_name)
-            && have.same_inode(&leader_stat)
+        let leader_stat = match (&from, like) {
+            (_, Some(like)) => Some(*like),
+            (Some(from), None) => from.stat(&leader_name).ok().flatten(),
+            (None, None) => None,
+        };
+        if let (Some(have), Some(leader_stat)) = (&target.stat, &leader_stat)
+            && have.same_inode(leader_stat)
         {
             // The leader's attributes may still wait for xattr values; then they differ here too.
             let extra = match self.extra(entry, target) {
@@ -228,11 +258,18 @@ impl Receiver {
         {
             return Ok(());
         }
-        let extra = match self.extra(entry, &target) {
+        let elsewhere = match target.stat {
+            None if !waited => self.find_linked_alternate(entry, leader_stat.as_ref()),
+            _ => None,
+        };
+        let compared = elsewhere.as_ref().unwrap_or(&target);
+        let extra = match self.extra(entry, compared) {
             Ok(extra) => extra,
             Err(error) => return self.entry_failed("failed to read attributes of", entry, &error),
         };
-        let flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, base);
+        let change = ItemFlags::LOCAL_CHANGE;
+        let flags = decide::report(&self.policy, entry, compared.stat.as_ref(), &extra, change)
+            | ItemFlags::XNAME_FOLLOWS;
         if !self.back_up_replaced(entry, &target)? {
             return Ok(());
         }
@@ -258,6 +295,10 @@ impl Receiver {
         self.totals.created += 1;
         if self.policy.reports_success {
             self.successes.push(ndx);
+        }
+        if elsewhere.is_some() && self.links_alternates() && !self.tells_matches() {
+            self.say_up_to_date(entry, ItemFlags::default());
+            return Ok(());
         }
         self.note(ndx, entry, flags, Some(leader), &extra.missing)
     }

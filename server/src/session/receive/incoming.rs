@@ -651,7 +651,7 @@ impl Receiver {
             ..
         } = incoming;
         let ndx = awaited.ndx;
-        let AwaitedKind::File { is_redo, .. } = awaited.kind else {
+        let AwaitedKind::File { is_redo, basis, .. } = awaited.kind else {
             return Err(Fatal::internal("a file sum for a note"));
         };
         let Some(entry) = list.entry(ndx) else {
@@ -661,7 +661,7 @@ impl Receiver {
         let is_whole = own.as_bytes() == sum;
         match writer {
             Some(writer) if is_whole => {
-                let published = self.publish(&entry, writer, content, &values)?;
+                let published = self.publish(&entry, writer, content, basis.as_ref(), &values)?;
                 if published != Published::Failed {
                     self.totals.transferred += 1;
                     self.totals.transferred_size =
@@ -703,6 +703,7 @@ impl Receiver {
         entry: &EntryRef<'_>,
         writer: FileWriter,
         content: Option<Content>,
+        basis: Option<&Basis>,
         values: &HashMap<u32, Vec<u8>>,
     ) -> Result<Published, Fatal> {
         let path = path_of(entry);
@@ -725,7 +726,8 @@ impl Receiver {
         let have = target.stat.filter(|have| have.kind == Kind::File);
         let local = match have.map(|_| self.local_xattrs_if_kept(dir, &target.name)) {
             Some(Ok(local)) => local,
-            None => XattrSet::new(),
+            // Its like elsewhere has what was not asked for.
+            None => self.basis_xattrs(basis),
             Some(Err(error)) => {
                 self.entry_failed("failed to read attributes of", entry, &error)?;
                 XattrSet::new()

@@ -16,6 +16,7 @@
 //! exit status says how it went; with a [`Fatal`], which is told to the client; or with the
 //! connection gone. Whatever happens, no half-written file has a name.
 
+mod alternates;
 mod attributes;
 mod backups;
 mod basis;
@@ -54,6 +55,7 @@ use coffre_protocol::ndx::NdxCoder;
 use coffre_protocol::options::ServerOptions;
 use coffre_protocol::{ExitCode, ProtocolError};
 
+use self::alternates::Alternates;
 use self::attributes::XattrExchange;
 use self::backups::Backups;
 use self::delete::Deletion;
@@ -112,6 +114,7 @@ pub(crate) struct Receiver {
     kept: Option<Kept>,
     outstanding: Outstanding,
     backups: Option<Backups>,
+    alternates: Option<Alternates>,
     /// Whole files that wait beside the tree for the end (`--delay-updates`).
     delayed: Vec<u32>,
     last_input: Instant,
@@ -221,6 +224,7 @@ impl Receiver {
             incoming: None,
             kept: None,
             backups: None,
+            alternates: None,
             delayed: Vec::new(),
             outstanding: Outstanding::default(),
             last_input: now,

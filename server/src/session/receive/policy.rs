@@ -4,7 +4,8 @@ use coffre_protocol::ProtocolVersion;
 use coffre_protocol::flist::EntryRef;
 pub(super) use coffre_protocol::options::Append;
 use coffre_protocol::options::{
-    DeleteTiming, Info, LogFormat, ModifyWindow, RemoveSource, ServerOptions, WholeFile, Xattrs,
+    Alternates, DeleteTiming, Info, LogFormat, ModifyWindow, RemoveSource, ServerOptions,
+    WholeFile, Xattrs,
 };
 
 /// How a file is told from one that is up to date.
@@ -80,6 +81,8 @@ pub(super) struct Policy {
     pub(super) backup: bool,
     pub(super) backup_dir: Option<Vec<u8>>,
     pub(super) backup_suffix: Vec<u8>,
+    /// As the client names them.
+    pub(super) alternates: Option<Alternates>,
     pub(super) sparse: bool,
     pub(super) preallocate: bool,
     pub(super) fsync: bool,
@@ -126,10 +129,12 @@ impl Policy {
             options.log_format,
             LogFormat::Itemize | LogFormat::ItemizeUnchanged
         );
-        let says_names = !matches!(
-            options.log_format,
-            LogFormat::Itemize | LogFormat::ItemizeUnchanged | LogFormat::Operation
-        );
+        // Before protocol 29 there are no items that a client could make lines of.
+        let says_names = !version.at_least(29)
+            || !matches!(
+                options.log_format,
+                LogFormat::Itemize | LogFormat::ItemizeUnchanged | LogFormat::Operation
+            );
         Self {
             is_super,
             perms: options.perms || options.acls,
@@ -181,6 +186,7 @@ impl Policy {
             backup: options.backup,
             backup_dir: backup_dir.clone(),
             backup_suffix: options.backup_suffix.clone(),
+            alternates: options.alternates.clone(),
             sparse: options.sparse,
             preallocate: options.preallocate,
             fsync: options.fsync,

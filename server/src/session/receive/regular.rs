@@ -9,6 +9,7 @@ use coffre_protocol::mux::MessageKind;
 use coffre_protocol::sum::{BlockSumEncoder, SumHead};
 use coffre_protocol::wire::Write;
 
+use super::alternates::Regular;
 use super::basis::{Basis, OpenBasis};
 use super::decide;
 use super::delete::Way;
@@ -53,31 +54,35 @@ impl Receiver {
                 }
                 return Ok(());
             }
-            if self.is_up_to_date(entry, &target)? {
-                self.forget_kept(entry);
-                return self.leave_as_is(ndx, entry, &target);
-            }
         } else if target.stat.is_some()
             && self.make_way(ndx, entry, &mut target, "regular file")? != Way::Clear
         {
             return Ok(());
         }
-        let partial = self.partial_basis(entry, &target, false);
+        let (compared, found) = match self.take_regular_from_alternates(ndx, entry, &target)? {
+            Regular::Done => return Ok(()),
+            Regular::Basis(place, basis) => (Some(place), Some(basis)),
+            Regular::Nothing => (None, None),
+        };
+        if target.stat.is_some() && self.is_up_to_date(entry, &target)? {
+            self.forget_kept(entry);
+            return self.leave_as_is(ndx, entry, &target);
+        }
+        let basis = self.partial_basis(entry, &target, false).or(found);
         if self.policy.append != Append::No {
             let there = target.stat.map(|have| have.size);
-            let there = partial.as_ref().map(|found| found.len).or(there);
+            let there = basis.as_ref().map(|found| found.len).or(there);
             if there.is_some_and(|len| len >= entry.len()) {
                 return Ok(());
             }
         }
-        if target.stat.is_none()
-            && partial.is_none()
-            && self.links.waits_for_later_member(ndx, entry)
+        if target.stat.is_none() && basis.is_none() && self.links.waits_for_later_member(ndx, entry)
         {
             self.opened(ndx)?;
             return Ok(());
         }
-        self.request(ndx, entry, &target, partial, false)
+        let compared = compared.as_deref().unwrap_or(&target);
+        self.request(ndx, entry, &target, compared, basis, false)
     }
 
     /// `--max-size` and `--min-size`.
@@ -143,16 +148,18 @@ impl Receiver {
         }
     }
 
-    /// Asks for a file's content.
+    /// Asks for a file's content. `compared`: what the item tells the difference to, the target or
+    /// its like elsewhere; `basis`: another one than the target.
     fn request(
         &mut self,
         ndx: u32,
         entry: &EntryRef<'_>,
         target: &Target,
-        partial: Option<OpenBasis>,
+        compared: &Target,
+        basis: Option<OpenBasis>,
         is_redo: bool,
     ) -> Result<(), Fatal> {
-        let extra = match self.extra(entry, target) {
+        let extra = match self.extra(entry, compared) {
             Ok(extra) => extra,
             Err(error) => {
                 self.entry_failed("failed to read attributes of", entry, &error)?;
@@ -160,11 +167,11 @@ impl Receiver {
             }
         };
         let mut flags = ItemFlags::TRANSFER;
-        if self.policy.quick_check == QuickCheck::Checksum && target.stat.is_some() {
+        if self.policy.quick_check == QuickCheck::Checksum && compared.stat.is_some() {
             flags |= ItemFlags::REPORT_CHANGE;
         }
-        let mut flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, flags);
-        let mut found = partial.or_else(|| self.find_basis(entry, target));
+        let mut flags = decide::report(&self.policy, entry, compared.stat.as_ref(), &extra, flags);
+        let mut found = basis.or_else(|| self.find_basis(entry, target));
         if self.policy.inplace
             && !is_redo
             && !self.policy.dry_run
@@ -274,14 +281,21 @@ impl Receiver {
         match self.open_basis(entry, Basis::destination()) {
             Ok(found) => Some(found),
             Err(error) => {
-                let mut line = b"rsync: [generator] failed to open \"".to_vec();
-                line.extend_from_slice(&self.shown(&path_of(entry)));
-                let why = format!("\", continuing: {}", super::messages::reason(&error));
-                line.extend_from_slice(why.as_bytes());
-                self.out.raw_text(MessageKind::Error, line);
+                self.cannot_open_basis(&self.shown(&path_of(entry)), &error);
                 None
             }
         }
+    }
+
+    /// `shown`: its path as the client sees it.
+    pub(super) fn cannot_open_basis(&mut self, shown: &[u8], error: &std::io::Error) {
+        let why = format!("\", continuing: {}", super::messages::reason(error));
+        let line = [
+            b"rsync: [generator] failed to open \"",
+            shown,
+            why.as_bytes(),
+        ];
+        self.out.raw_text(MessageKind::Error, line.concat());
     }
 
     /// Sums a little more of the basis at hand.
@@ -334,6 +348,11 @@ impl Receiver {
         };
         self.totals.redone += 1;
         let partial = self.partial_basis(entry, &target, true);
-        self.request(ndx, entry, &target, partial, true)
+        let (compared, basis) = match target.stat {
+            None => self.alternate_basis(entry).unzip(),
+            Some(_) => (None, None),
+        };
+        let compared = compared.as_ref().unwrap_or(&target);
+        self.request(ndx, entry, &target, compared, partial.or(basis), true)
     }
 }

@@ -6,6 +6,7 @@ use coffre_protocol::flist::{EntryRef, FileKind};
 use coffre_protocol::item::ItemFlags;
 use coffre_protocol::mux::MessageKind;
 
+use super::alternates::Other;
 use super::decide;
 use super::delete::Way;
 use super::generator::Target;
@@ -78,6 +79,16 @@ impl Receiver {
             }
             return self.leader_done(ndx, entry);
         }
+        let found = match target.stat {
+            Some(_) => Other::Nothing,
+            None => self.take_other_from_alternates(ndx, entry, &target)?,
+        };
+        let (found, is_told) = match found {
+            Other::Done => return Ok(()),
+            Other::Told(found) => (Some(found), true),
+            Other::Differs(found) => (Some(found), false),
+            Other::Nothing => (None, false),
+        };
         let changes = target
             .stat
             .is_some_and(|have| Some(family(have.kind)) == kind_of(entry.kind()).map(family));
@@ -87,14 +98,16 @@ impl Receiver {
         {
             return Ok(());
         }
-        let extra = match self.extra(entry, &target) {
+        let compared = found.as_ref().map_or(&target, |found| &found.place);
+        let extra = match self.extra(entry, compared) {
             Ok(extra) => extra,
             Err(error) => return self.entry_failed("failed to read attributes of", entry, &error),
         };
         let base = ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE;
-        let flags = decide::report(&self.policy, entry, target.stat.as_ref(), &extra, base);
+        let flags = decide::report(&self.policy, entry, compared.stat.as_ref(), &extra, base);
+        let values = (!extra.waits).then(|| self.found_xattrs(found.as_ref()));
         if !self.back_up_replaced(entry, &target)?
-            || (!self.policy.dry_run && !self.make(entry, &target, !extra.waits)?)
+            || (!self.policy.dry_run && !self.make(entry, &target, values.as_ref())?)
         {
             return self.leader_failed(ndx);
         }
@@ -102,19 +115,23 @@ impl Receiver {
         if self.policy.reports_success {
             self.successes.push(ndx);
         }
-        self.note(ndx, entry, flags, None, &extra.missing)?;
+        if !is_told {
+            self.note(ndx, entry, flags, None, &extra.missing)?;
+        }
         self.leader_done(ndx, entry)
     }
 
-    /// Makes the entry beside its name and puts it in place. `false`: reported and skipped.
+    /// Makes the entry beside its name and puts it in place. `values`: attributes of something
+    /// like it; `None`: some are still to come. `false`: reported and skipped.
     fn make(
         &mut self,
         entry: &EntryRef<'_>,
         target: &Target,
-        has_values: bool,
+        values: Option<&XattrSet>,
     ) -> Result<bool, Fatal> {
-        let mut wanted = self.wanted(entry, None, &XattrSet::new(), &HashMap::new());
-        if !has_values {
+        let none = XattrSet::new();
+        let mut wanted = self.wanted(entry, None, values.unwrap_or(&none), &HashMap::new());
+        if values.is_none() {
             wanted.without_xattrs();
         }
         let attributes = wanted.attributes();
@@ -201,7 +218,7 @@ impl Receiver {
 }
 
 /// Kinds that replace each other as a change; any other pair is a deletion and a new entry.
-fn family(kind: Kind) -> u8 {
+pub(super) fn family(kind: Kind) -> u8 {
     match kind {
         Kind::File => 0,
         Kind::Dir => 1,
