@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::clients::{Clients, Program};
 use crate::normalise;
 use crate::run::{Invocation, Outcome};
-use crate::sandbox::{Keys, NOBODY, Server, ServerKind};
+use crate::sandbox::{BASE, Keys, NOBODY, Server, ServerKind};
 use crate::scenario::{Accounts, ClientRun, Compare, Place, Scenario, Step, compared};
 use crate::shell::{Shell, ShellKind};
 use crate::tree::{Builder, Described, compare, describe, share_nothing, share_nothing_of};
@@ -483,6 +483,10 @@ fn compare_seen(run: &ClientRun, left: &Seen, right: &Seen, names: (&str, &str))
             String::from_utf8_lossy(&left.outcome.stderr).trim()
         ));
     }
+    if run.any_exit && is_broken_off(left) && is_broken_off(right) {
+        lines.extend(compare_reasons(left, right, names));
+        return lines;
+    }
     if run.compare.exit && left.outcome.exit != right.outcome.exit {
         lines.push(format!(
             "exit: {} ({}), {} ({})",
@@ -506,7 +510,12 @@ fn compare_seen(run: &ClientRun, left: &Seen, right: &Seen, names: (&str, &str))
     }
     // A client that was told of a fatal error ends its remote shell, sometimes before that has
     // passed on the server's last words. So silence on one side is no difference then.
-    let may_be_lost = !matches!(run.exit, 0 | 23 | 24 | 25);
+    let exit = if run.any_exit {
+        left.outcome.exit
+    } else {
+        run.exit
+    };
+    let may_be_lost = !matches!(exit, 0 | 23 | 24 | 25);
     let is_lost = may_be_lost && (left.stderr.is_empty() || right.stderr.is_empty());
     if stderr && !is_lost {
         let mut said = compare_lines("stderr", &left.stderr, &right.stderr, order, names);
@@ -525,6 +534,41 @@ fn compare_seen(run: &ClientRun, left: &Seen, right: &Seen, names: (&str, &str))
     }
     lines.extend(left.failed_checks.iter().cloned());
     lines.extend(right.failed_checks.iter().cloned());
+    lines
+}
+
+/// Whether a run ended in its middle. How far it had come is chance then, and so is which process
+/// noticed first that another had ended: the exit code may be 1 or 11 (a rule or a file), 12 (no
+/// more data), or 10 (nobody reads).
+fn is_broken_off(seen: &Seen) -> bool {
+    matches!(seen.outcome.exit, 1 | 10 | 11 | 12)
+}
+
+/// Of runs that were broken off: each names a reason, and where both name one of the server it is
+/// the same. (On a pull both ends read rules, and either may be the first to find one that is
+/// none.)
+fn compare_reasons(left: &Seen, right: &Seen, names: (&str, &str)) -> Vec<String> {
+    let reasons = |seen: &Seen| -> Vec<String> {
+        let lines = seen.stderr.iter();
+        lines
+            .filter(|line| line.contains("<rule from "))
+            .cloned()
+            .collect()
+    };
+    let (left, right) = (reasons(left), reasons(right));
+    let missing = [(&left, names.0), (&right, names.1)]
+        .into_iter()
+        .filter(|(reasons, _)| reasons.is_empty())
+        .map(|(_, name)| format!("{name}: broken off without a reason"));
+    let mut lines: Vec<String> = missing.collect();
+    let of_server = |reasons: Vec<String>| -> Vec<String> {
+        let lines = reasons.into_iter();
+        lines.filter(|line| line.contains(BASE)).collect()
+    };
+    let (left, right) = (of_server(left), of_server(right));
+    if !left.is_empty() && !right.is_empty() {
+        lines.extend(compare_lines("stderr", &left, &right, false, names));
+    }
     lines
 }
 

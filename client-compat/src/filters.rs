@@ -1,15 +1,22 @@
-//! Random filter rules on random trees: what a stock client sends, protects and deletes with them
-//! must be the same with a stock server and with coffre.
+//! Random filter rules on random trees: what a stock client sends, takes, protects and deletes with
+//! them must be the same with a stock server and with coffre. Each round has one tree on either
+//! side and is a push or a pull, so that the rules are read by both ends of a server.
 //!
 //! A batch is a scenario of many runs, each with directories of its own. All of it follows from a
 //! seed, so that a difference can be seen again.
+//!
+//! A rule of the tree that is none ends a run. How far it has come by then is chance, with stock as
+//! with coffre: of such a run only the reason is compared.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs;
+use std::sync::Mutex;
+use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
-use crate::differ::{self, Lab};
+use crate::differ::{self, Lab, Report};
 use crate::scenario::{Place, Scenario};
 use crate::tree::{Builder, noise};
 
@@ -121,8 +128,8 @@ fn merge(dice: &mut Dice) -> String {
         return dice.pick(&[":C", "-C"]).to_owned();
     }
     let mut modifiers = String::new();
-    for modifier in ["e", "n", "s", "r", "p", "/"] {
-        if dice.one_in(6) {
+    for modifier in ["e", "n", "s", "r", "p", "/", "w"] {
+        if dice.one_in(if modifier == "w" { 12 } else { 6 }) {
             modifiers.push_str(modifier);
         }
     }
@@ -167,6 +174,13 @@ fn line(dice: &mut Dice) -> String {
         1 => "# a comment".to_owned(),
         2 => pattern(dice),
         3 => merge(dice),
+        // A file of the same directory, or of the one above.
+        4 if dice.one_in(3) => {
+            let place = dice.pick(&["", "./", "../"]);
+            format!(". {place}{}", dice.pick(MERGES))
+        }
+        // In a file of words.
+        5 if dice.one_in(3) => rule(dice).replacen(' ', "_", 1),
         _ => rule(dice),
     }
 }
@@ -188,6 +202,7 @@ fn options(dice: &mut Dice) -> Vec<OsString> {
         ("-F", 5),
         ("-FF", 8),
         ("--force", 4),
+        ("-vv", 5),
     ] {
         if dice.one_in(chance) {
             words.push(option.to_owned());
@@ -196,6 +211,10 @@ fn options(dice: &mut Dice) -> Vec<OsString> {
     if dice.one_in(5) {
         let old = dice.pick(&["27", "28", "29", "30", "31"]);
         words.push(format!("--protocol={old}"));
+        if matches!(old, "27" | "28") {
+            // Newer than these.
+            words.retain(|word| word != "-m");
+        }
     }
     for _ in 0..dice.below(5) {
         let word = match dice.below(6) {
@@ -209,6 +228,11 @@ fn options(dice: &mut Dice) -> Vec<OsString> {
     words.into_iter().map(Into::into).collect()
 }
 
+/// Whether the round with that seed is a pull.
+fn is_pull(seed: u64) -> bool {
+    seed.is_multiple_of(3)
+}
+
 /// The runs with the seeds from `first` on.
 fn batch(first: u64, rounds: u64) -> Scenario {
     let mut scenario = Scenario::new(
@@ -217,20 +241,30 @@ fn batch(first: u64, rounds: u64) -> Scenario {
     )
     .prepare(move |place: &Place| {
         for seed in first..first + rounds {
-            let src = Builder::at(&place.local.join(format!("src{seed}")))?;
-            let dst = Builder::at(&place.base.join(format!("dst{seed}")))?;
-            plant(&src, &mut Dice::new(seed * 3))?;
-            plant(&dst, &mut Dice::new(seed * 3 + 1))?;
+            let mine = Builder::at(&place.local.join(format!("tree{seed}")))?;
+            let theirs = Builder::at(&place.base.join(format!("tree{seed}")))?;
+            plant(&mine, &mut Dice::new(seed * 3))?;
+            plant(&theirs, &mut Dice::new(seed * 3 + 1))?;
         }
         Ok(())
     });
     for seed in first..first + rounds {
         let mut words = options(&mut Dice::new(seed * 3 + 2));
-        words.push(format!("src{seed}/").into());
-        words.push(format!(":dst{seed}/").into());
+        let mut places = [format!("tree{seed}/"), format!(":tree{seed}/")];
+        if is_pull(seed) {
+            places.reverse();
+        }
+        words.extend(places.map(OsString::from));
         scenario = scenario
             .run_with(words.iter().map(OsString::as_os_str))
-            .exits_somehow();
+            .exits_somehow()
+            // What was broken off may differ, and is not to be compared with the next.
+            .change("its trees go", move |place| {
+                for side in [&place.local, &place.base] {
+                    fs::remove_dir_all(side.join(format!("tree{seed}")))?;
+                }
+                Ok(())
+            });
     }
     scenario
 }
@@ -243,27 +277,50 @@ pub struct Tally {
     pub different: Vec<(String, Vec<String>)>,
 }
 
-/// Runs `rounds` of them, from `seed` on; `heard` is told after each batch how many are done.
-pub fn run(lab: &Lab, seed: u64, rounds: u64, heard: impl Fn(&Tally)) -> Result<Tally> {
-    let mut tally = Tally::default();
-    while tally.rounds < rounds {
-        let count = BATCH.min(rounds - tally.rounds);
-        let report = differ::run(&batch(seed + tally.rounds, count), lab)?;
+/// Runs `rounds` of them, from `seed` on, as many batches at a time as there are processors;
+/// `heard` is told after each batch how many are done.
+pub fn run(lab: &Lab, seed: u64, rounds: u64, heard: impl Fn(&Tally) + Sync) -> Result<Tally> {
+    let firsts: Vec<u64> = (0..rounds).step_by(BATCH as usize).collect();
+    let next = Mutex::new(firsts.into_iter());
+    let tally = Mutex::new(Tally::default());
+    let failed = || anyhow!("a batch panicked");
+    let work = || -> Result<()> {
+        loop {
+            let Some(done) = next.lock().map_err(|_| failed())?.next() else {
+                return Ok(());
+            };
+            let count = BATCH.min(rounds - done);
+            let report = differ::run(&batch(seed + done, count), lab)?;
+            let mut tally = tally.lock().map_err(|_| failed())?;
+            tally.add(report);
+            tally.rounds += count;
+            heard(&tally);
+        }
+    };
+    let workers = thread::available_parallelism().map_or(2, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().map_err(|_| failed())?)
+    })?;
+    tally.into_inner().map_err(|_| failed())
+}
+
+impl Tally {
+    fn add(&mut self, report: Report) {
         let mut index: HashMap<String, usize> = HashMap::new();
         for difference in report.differences {
             let at = *index.entry(difference.after.clone()).or_insert_with(|| {
-                tally.different.push((difference.after.clone(), Vec::new()));
-                tally.different.len() - 1
+                self.different.push((difference.after.clone(), Vec::new()));
+                self.different.len() - 1
             });
-            tally.different[at].1.push(difference.line);
+            self.different[at].1.push(difference.line);
         }
         if let Some(kept) = report.kept {
             println!("kept in {}", kept.display());
         }
-        tally.rounds += count;
-        heard(&tally);
     }
-    Ok(tally)
 }
 
 #[cfg(test)]

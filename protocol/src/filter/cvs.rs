@@ -10,7 +10,7 @@ pub(super) const DEFAULTS: &[u8] = b"RCS SCCS CVS CVS.adm RCSLOG cvslog.* tags T
 /// How [`DEFAULTS`] is read. Its rules perish where the protocol can say so.
 pub(super) fn template(perishable: bool) -> Template {
     Template {
-        syntax: Syntax::Cvs,
+        syntax: Syntax::Cvs { exclude: true },
         words: true,
         perishable,
         ..Template::default()
@@ -24,5 +24,6 @@ pub(super) fn ignore_files() -> Merge {
         inherit: false,
         exclude_itself: false,
         template: template(false),
+        named_at: None,
     }
 }

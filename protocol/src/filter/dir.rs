@@ -14,9 +14,10 @@
 
 use super::pattern::Base;
 use super::rule::{self, Merge, Parsed, Place, Template};
-use super::{FilterList, Rule, Sink, Subject, Verdict, last_component};
+use super::{Decision, FilterList, Rule, Sink, Subject, Verdict, last_component};
 use crate::ProtocolError;
 use crate::error::{ExitCode, escape};
+use crate::options::Role;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -78,18 +79,28 @@ struct Reading {
     rules: Vec<Rule>,
     cleared: bool,
     open: Vec<Open>,
-    /// The file that [`DirFilter::next_file`] names: its path, and how to read it.
-    wanted: Option<(Vec<u8>, Template)>,
+    /// The file that [`DirFilter::next_file`] names.
+    wanted: Option<Wanted>,
+}
+
+#[derive(Debug, Clone)]
+struct Wanted {
+    path: Vec<u8>,
+    /// How to read it.
+    template: Template,
+    /// Where in another file it is named.
+    named_at: Option<String>,
 }
 
 /// A file that is being read.
 #[derive(Debug, Clone)]
 struct Open {
-    path: Vec<u8>,
+    /// What it is called in messages.
+    called: String,
     text: Vec<u8>,
     at: usize,
-    /// Where the rule read last begins.
-    rule_at: usize,
+    /// Of the rule read last, from 1 on; `None`: its rules are words, or its name is not told.
+    line: Option<usize>,
     template: Template,
 }
 
@@ -161,8 +172,14 @@ impl DirFilter {
         if self.reading.is_none() {
             let job = self.jobs.pop_front()?;
             let merge = &self.merges[job.merge];
-            let path = join(&job.dir, last_component(&merge.name));
-            let wanted = Some((path, merge.template));
+            let wanted = Some(Wanted {
+                path: join(&job.dir, last_component(&merge.name)),
+                template: merge.template,
+                named_at: merge
+                    .named_at
+                    .as_ref()
+                    .map(|_| "a file read earlier".to_owned()),
+            });
             self.reading = Some(Reading {
                 anchor: self.list.anchor(&job.dir),
                 job,
@@ -172,7 +189,7 @@ impl DirFilter {
                 wanted,
             });
         }
-        let (path, _) = self.reading.as_ref()?.wanted.as_ref()?;
+        let Wanted { path, .. } = self.reading.as_ref()?.wanted.as_ref()?;
         let here = self.here();
         Some(match split_parent(path) {
             (dir, name) if dir == here => MergeFile::Here(name.to_vec()),
@@ -187,26 +204,22 @@ impl DirFilter {
         let Some(mut reading) = self.reading.take() else {
             return Ok(());
         };
-        let Some((path, template)) = reading.wanted.take() else {
+        let Some(wanted) = reading.wanted.take() else {
             return Ok(());
         };
         match content {
             None if reading.open.is_empty() => return Ok(()),
             None => {
+                let at = reading.open.last().map(Open::place).unwrap_or_default();
+                let message = format!("failed to open exclude file <rule from {at}>");
                 return Err(ProtocolError {
                     exit: ExitCode::FileIo,
-                    message: format!("the filter file `{}` does not exist", escape(&path)),
+                    message,
                 });
             }
             Some(content) => {
                 self.account(content.len())?;
-                reading.open.push(Open {
-                    path,
-                    text: content.to_vec(),
-                    at: 0,
-                    rule_at: 0,
-                    template,
-                });
+                reading.open.push(Open::new(wanted, content));
             }
         }
         self.read(&mut reading)?;
@@ -221,46 +234,67 @@ impl DirFilter {
     /// directory entered last. `deleting`: that directory is being deleted, and perishable rules
     /// do not count.
     pub fn check(&self, name: &[u8], is_dir: bool, deleting: bool) -> Verdict {
-        self.decide(
-            &self.list.rules,
-            Subject::File {
-                name,
-                is_dir,
-                deleting,
-            },
-        )
+        self.verdict(Subject::File {
+            name,
+            is_dir,
+            deleting,
+        })
     }
 
     /// What the rules for extended attributes (modifier `x`) say about an attribute's name.
     pub fn check_xattr(&self, name: &[u8]) -> Verdict {
-        self.decide(&self.list.rules, Subject::Xattr(name))
+        self.verdict(Subject::Xattr(name))
     }
 
-    fn decide(&self, rules: &[Rule], subject: Subject<'_>) -> Verdict {
-        for rule in rules {
-            let verdict = match rule {
-                Rule::Matching(rule) if rule.decides(subject) => rule.verdict(),
-                Rule::Matching(_) => continue,
-                Rule::Merge(index) => self.decide_merged(*index, subject),
-            };
-            if verdict != Verdict::NoMatch {
-                return verdict;
-            }
-        }
-        Verdict::NoMatch
+    /// Why [`Self::check`] says what it says, as stock programs tell it with `-vv`; `None`: no rule
+    /// matches. A pattern that stands in a file of the tree is not shown.
+    pub fn trace(&self, name: &[u8], is_dir: bool, deleting: bool) -> Option<Vec<u8>> {
+        self.traced(Subject::File {
+            name,
+            is_dir,
+            deleting,
+        })
     }
 
-    fn decide_merged(&self, index: usize, subject: Subject<'_>) -> Verdict {
+    /// The same for [`Self::check_xattr`].
+    pub fn trace_xattr(&self, name: &[u8]) -> Option<Vec<u8>> {
+        self.traced(Subject::Xattr(name))
+    }
+
+    fn traced(&self, subject: Subject<'_>) -> Option<Vec<u8>> {
+        let decision = self.decide(&self.list.rules, None, subject)?;
+        Some(decision.trace(self.list.role, subject))
+    }
+
+    fn verdict(&self, subject: Subject<'_>) -> Verdict {
+        self.decide(&self.list.rules, None, subject)
+            .map_or(Verdict::NoMatch, |decision| decision.rule.verdict())
+    }
+
+    /// `merge`: whose files hold these rules.
+    fn decide<'a>(
+        &'a self,
+        rules: &'a [Rule],
+        merge: Option<&'a Merge>,
+        subject: Subject<'_>,
+    ) -> Option<Decision<'a>> {
+        rules.iter().find_map(|rule| match rule {
+            Rule::Matching(rule) => rule.decides(subject).then_some(Decision { rule, merge }),
+            Rule::Merge(index) => self.decide_merged(*index, subject),
+        })
+    }
+
+    fn decide_merged(&self, index: usize, subject: Subject<'_>) -> Option<Decision<'_>> {
         let level = self.levels.last();
         let mut merged = level.and_then(|level| level.merged.get(index)?.as_ref());
         while let Some(rules) = merged {
-            let verdict = self.decide(&rules.own, subject);
-            if verdict != Verdict::NoMatch {
-                return verdict;
+            let decision = self.decide(&rules.own, self.merges.get(index), subject);
+            if decision.is_some() {
+                return decision;
             }
             merged = rules.inherited.as_ref();
         }
-        Verdict::NoMatch
+        None
     }
 
     /// The directory entered last, as an absolute path in the client's view.
@@ -326,15 +360,12 @@ impl DirFilter {
                     true => &Base::Name,
                     false => &reading.anchor,
                 },
+                in_file: true,
             };
-            let parsed = open.next_rule(&place).map_err(|flaw| {
-                let before = &open.text[..open.rule_at];
-                ProtocolError::usage(format!(
-                    "line {} of the filter file `{}` cannot be used: {flaw}",
-                    before.iter().filter(|b| **b == b'\n').count() + 1,
-                    escape(last_component(&open.path))
-                ))
-            })?;
+            let parsed = open
+                .next_rule(&place)
+                .map_err(|flaw| ProtocolError::usage(flaw.of_place(&open.place())))?;
+            let at = open.place();
             match parsed {
                 None => {
                     reading.open.pop();
@@ -346,10 +377,18 @@ impl DirFilter {
                     };
                     let path = resolve(from, &merge.name, &merge.name);
                     if reading.open.len() >= Self::MAX_NESTING {
-                        return Err(too_deep());
+                        return Err(self.too_deep(&at));
                     }
-                    reading.wanted = Some((path, merge.template));
+                    reading.wanted = Some(Wanted {
+                        path,
+                        template: merge.template,
+                        named_at: Some(format!("a file named at {at}")),
+                    });
                     return Ok(());
+                }
+                Some(Parsed::DirMerge(mut merge)) => {
+                    merge.named_at = Some(at);
+                    self.add(reading, Parsed::DirMerge(merge))?;
                 }
                 Some(parsed) => self.add(reading, parsed)?,
             }
@@ -369,7 +408,10 @@ impl DirFilter {
         sink.add(parsed);
         let after = self.merges.len();
         if after > self.list.merges.len() + Self::MAX_NESTING {
-            return Err(too_deep());
+            return Err(ProtocolError::usage(format!(
+                "filter files name more than {} further per-directory files",
+                Self::MAX_NESTING
+            )));
         }
         for merge in before..after {
             if let Some(level) = self.levels.last_mut() {
@@ -378,6 +420,20 @@ impl DirFilter {
             self.queue(merge, true);
         }
         Ok(())
+    }
+
+    fn too_deep(&self, at: &str) -> ProtocolError {
+        let who = match self.list.role {
+            Role::Sender => "sender",
+            Role::Receiver => "generator",
+        };
+        ProtocolError {
+            exit: ExitCode::FileIo,
+            message: format!(
+                "[{who}] merge-file include depth limit ({}) exceeded at <rule from {at}>",
+                Self::MAX_NESTING
+            ),
+        }
     }
 
     /// Puts the rules of a finished job in force.
@@ -409,23 +465,43 @@ impl FilterList {
 }
 
 impl Open {
+    fn new(wanted: Wanted, content: &[u8]) -> Self {
+        let is_named = wanted.named_at.is_none();
+        Self {
+            called: wanted.named_at.unwrap_or_else(|| escape(&wanted.path)),
+            text: content.to_vec(),
+            at: 0,
+            line: (is_named && !wanted.template.words).then_some(0),
+            template: wanted.template,
+        }
+    }
+
+    /// Where the rule read last stands, in the words of stock programs.
+    fn place(&self) -> String {
+        match self.line {
+            Some(line) => format!("{} line {line}", self.called),
+            None => self.called.clone(),
+        }
+    }
+
     /// The next rule; `None` at the end of the file.
     fn next_rule(&mut self, place: &Place<'_>) -> Result<Option<Parsed>, rule::Flaw> {
-        if self.template.words {
-            let mut rest = self.text[self.at..].trim_ascii_start();
-            self.rule_at = self.text.len() - rest.len();
-            let parsed = rule::parse(&mut rest, &self.template, place);
-            self.at = self.text.len() - rest.len();
-            return parsed;
-        }
         while self.at < self.text.len() {
             let rest = &self.text[self.at..];
-            let end = rest.iter().position(|b| is_line_end(*b));
-            let mut line = &rest[..end.unwrap_or(rest.len())];
-            self.rule_at = self.at;
-            self.at += line.len() + usize::from(end.is_some());
-            if !matches!(line, [] | [b'#' | b';', ..]) {
-                return rule::parse(&mut line, &self.template, place);
+            let words = self.template.words;
+            let ends = |byte: &u8| is_line_end(*byte) || words && is_space(*byte);
+            let len = rest.iter().position(ends).unwrap_or(rest.len());
+            let mut piece = &rest[..len];
+            let end = match &rest[len..] {
+                [] => 0,
+                [b'\r', b'\n', ..] => 2,
+                _ => 1,
+            };
+            self.at += len + end;
+            self.line = self.line.map(|line| line + 1);
+            let is_comment = !words && matches!(piece, [b'#' | b';', ..]);
+            if !piece.is_empty() && !is_comment {
+                return rule::parse(&mut piece, &self.template, place);
             }
         }
         Ok(None)
@@ -436,11 +512,9 @@ fn is_line_end(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r')
 }
 
-fn too_deep() -> ProtocolError {
-    ProtocolError::usage(format!(
-        "filter files are nested more than {} deep",
-        DirFilter::MAX_NESTING
-    ))
+/// As in the C locale.
+fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
 }
 
 /// Whether `path` is `dir` or lies in it; an empty `dir` is the top of everything.

@@ -31,7 +31,7 @@ use crate::options::{Role, ServerOptions};
 use crate::wire::{Decode, Reader};
 use crate::{ProtocolError, ProtocolVersion};
 use pattern::Base;
-use rule::{Matching, Merge, Parsed, Place};
+use rule::{Matching, Merge, Parsed, Place, Template};
 
 /// What the rules say about a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,55 @@ enum Subject<'a> {
         deleting: bool,
     },
     Xattr(&'a [u8]),
+}
+
+/// What decided about a name.
+#[derive(Clone, Copy)]
+struct Decision<'a> {
+    rule: &'a Matching,
+    /// The merge rule whose files hold it.
+    merge: Option<&'a Merge>,
+}
+
+impl Decision<'_> {
+    /// The line with which stock programs tell of it: `[sender] hiding file a~ because of pattern
+    /// *~`.
+    fn trace(&self, role: Role, subject: Subject<'_>) -> Vec<u8> {
+        let (kind, name): (_, &[u8]) = match subject {
+            Subject::File { name, is_dir, .. } if is_dir => ("directory", name),
+            Subject::File { name, .. } => ("file", name),
+            Subject::Xattr(name) => ("xattr", name),
+        };
+        let does = match (role, self.rule.exclude) {
+            (Role::Sender, true) => "[sender] hiding",
+            (Role::Sender, false) => "[sender] showing",
+            (Role::Receiver, true) => "[generator] protecting",
+            (Role::Receiver, false) => "[generator] risking",
+        };
+        let pattern = match &self.rule.source.text {
+            Some(text) => text,
+            None => &b"<rule from a file read earlier>"[..],
+        };
+        let list = match self.merge {
+            _ if self.rule.source.is_default => " [global CVS]".to_owned().into_bytes(),
+            None => Vec::new(),
+            Some(merge) => {
+                let name = match &merge.named_at {
+                    Some(at) => format!("<rule from {at}>").into_bytes(),
+                    None => last_component(&merge.name).to_vec(),
+                };
+                [&b" [per-dir "[..], &name, b"]"].concat()
+            }
+        };
+        [
+            format!("{does} {kind} ").as_bytes(),
+            name,
+            b" because of pattern ",
+            pattern,
+            &list,
+        ]
+        .concat()
+    }
 }
 
 impl Matching {
@@ -157,7 +206,7 @@ impl FilterList {
             Role::Receiver => self.add(Parsed::DirMerge(cvs::ignore_files())),
             Role::Sender => {
                 self.add(Parsed::DirMerge(cvs::ignore_files()));
-                self.add(Parsed::CvsDefaults);
+                self.add(Parsed::CvsDefaults(cvs::template(false)));
             }
         }
     }
@@ -175,6 +224,7 @@ impl FilterList {
         let place = Place {
             root: &self.root,
             anchor: &Base::Name,
+            in_file: false,
         };
         let parsed = match self.version.at_least(29) {
             true => rule::parse(&mut &text[..], &rule::Template::default(), &place),
@@ -190,10 +240,7 @@ impl FilterList {
                 parsed.into_iter().for_each(|parsed| self.add(parsed));
                 Ok(())
             }
-            Err(flaw) => Err(ProtocolError::usage(format!(
-                "cannot use the filter rule `{}`: {flaw}",
-                escape(text)
-            ))),
+            Err(flaw) => Err(ProtocolError::usage(flaw.of_text(text))),
         }
     }
 
@@ -262,17 +309,22 @@ impl Sink<'_> {
                     .merges
                     .iter()
                     .any(|other| last_component(&other.name) == last_component(&merge.name));
-                if merge.template.sides.include(role) && !known {
+                if (!sides || merge.template.sides.include(role)) && !known {
                     self.rules.push(Rule::Merge(self.merges.len()));
                     self.merges.push(merge);
                 }
             }
-            Parsed::CvsDefaults => {
+            Parsed::CvsDefaults(template) => {
                 let place = Place {
                     root: b"",
                     anchor: &Base::Name,
+                    in_file: false,
                 };
-                let template = cvs::template(perishable_defaults);
+                let template = Template {
+                    words: true,
+                    perishable: template.perishable || perishable_defaults,
+                    ..template
+                };
                 let mut rest = cvs::DEFAULTS;
                 while let Ok(Some(parsed)) = rule::parse(&mut rest, &template, &place) {
                     self.add(parsed);

@@ -7,6 +7,7 @@
 //! Source: rsync(1), "FILTER RULES IN DEPTH"; what rsync 2.6.9 to 3.5.0 send.
 
 use super::pattern::{Base, Pattern};
+use crate::error::escape;
 use crate::options::Role;
 
 /// Which ends a rule names.
@@ -49,6 +50,17 @@ pub(super) struct Matching {
     /// It does not count inside a directory that is being deleted.
     pub(super) perishable: bool,
     pub(super) sides: Sides,
+    pub(super) source: Source,
+}
+
+/// Where a rule comes from, for whoever asks why a name is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Source {
+    /// The pattern as the client wrote it. `None`: it stands in a file of the tree, whose text is
+    /// never shown.
+    pub(super) text: Option<Box<[u8]>>,
+    /// It is one of the default list of CVS.
+    pub(super) is_default: bool,
 }
 
 /// How the text of a merge file is read.
@@ -58,8 +70,8 @@ pub(super) enum Syntax {
     Rules,
     /// Every piece is a pattern.
     Patterns { exclude: bool },
-    /// Exclude patterns; `!` clears.
-    Cvs,
+    /// Patterns; `!` clears.
+    Cvs { exclude: bool },
 }
 
 /// What rules of a merge file have from the rule that names the file.
@@ -82,6 +94,8 @@ pub(super) struct Merge {
     /// Whether the file itself is excluded.
     pub(super) exclude_itself: bool,
     pub(super) template: Template,
+    /// Where in a file of the tree this rule stands; `None`: the client named it.
+    pub(super) named_at: Option<String>,
 }
 
 /// What a rule's text says.
@@ -95,7 +109,7 @@ pub(super) enum Parsed {
     /// `!`
     Clear,
     /// `-C`: the default list of CVS, excluded or included.
-    CvsDefaults,
+    CvsDefaults(Template),
 }
 
 /// Where a rule stands: what a leading `/` and the modifier `/` refer to.
@@ -105,9 +119,18 @@ pub(super) struct Place<'a> {
     pub(super) root: &'a [u8],
     /// What a leading slash is relative to.
     pub(super) anchor: &'a Base,
+    /// It is a file of the tree.
+    pub(super) in_file: bool,
 }
 
 impl Place<'_> {
+    fn source(&self, pattern: &[u8], template: &Template) -> Source {
+        Source {
+            text: (!self.in_file).then(|| pattern.into()),
+            is_default: matches!(template.syntax, Syntax::Cvs { .. }) && !self.in_file,
+        }
+    }
+
     fn pattern(&self, text: &[u8], absolute: bool) -> Pattern {
         let base = match (absolute, text.first()) {
             (true, _) => Base::Prefixed(self.root.to_vec()),
@@ -118,8 +141,47 @@ impl Place<'_> {
     }
 }
 
-/// Why a text is no rule. It never cites the text, which may come from any file of the tree.
-pub(super) type Flaw = &'static str;
+/// Why a text is no rule, in the words of stock programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flaw {
+    Unknown,
+    /// The letter, and its place in the rule from 0 on.
+    Modifier(u8, usize),
+    /// Its file is for one side already.
+    SideTwice,
+    AfterClear,
+    NoPattern,
+}
+
+impl Flaw {
+    /// What to say of a rule that the client wrote.
+    pub(super) fn of_text(self, text: &[u8]) -> String {
+        let text = escape(text);
+        match self {
+            Flaw::Modifier(letter, position) => format!(
+                "invalid modifier '{}' at position {position} in filter rule: {text}",
+                escape(&[letter])
+            ),
+            flaw => format!("{}: {text}", flaw.words()),
+        }
+    }
+
+    /// What to say of a rule that stands `at` a place of a file: never its text, which may be
+    /// that of any file of the tree.
+    pub(super) fn of_place(self, at: &str) -> String {
+        format!("{}: <rule from {at}>", self.words())
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Flaw::Unknown => "Unknown filter rule",
+            Flaw::Modifier(..) => "invalid modifier in filter rule",
+            Flaw::SideTwice => "specified-side merge file contains specified-side filter",
+            Flaw::AfterClear => "'!' rule has trailing characters",
+            Flaw::NoPattern => "unexpected end of filter rule",
+        }
+    }
+}
 
 /// A rule as protocols before 29 send it: `- PATTERN`, `+ PATTERN`, `!`, or a pattern to exclude.
 pub(super) fn parse_old(text: &[u8], place: &Place<'_>) -> Result<Parsed, Flaw> {
@@ -130,7 +192,7 @@ pub(super) fn parse_old(text: &[u8], place: &Place<'_>) -> Result<Parsed, Flaw> 
         pattern => (true, pattern),
     };
     if pattern.is_empty() {
-        return Err("it has no pattern");
+        return Err(Flaw::NoPattern);
     }
     Ok(plain(exclude, pattern, &Template::default(), place))
 }
@@ -151,10 +213,10 @@ pub(super) fn parse(
     let exclude = match template.syntax {
         Syntax::Rules => return parse_rule(rest, template, place).map(Some),
         Syntax::Patterns { exclude } => exclude,
-        Syntax::Cvs => true,
+        Syntax::Cvs { exclude } => exclude,
     };
     Ok(Some(match take_pattern(rest, template) {
-        b"!" if template.syntax == Syntax::Cvs => Parsed::Clear,
+        b"!" if matches!(template.syntax, Syntax::Cvs { .. }) => Parsed::Clear,
         pattern => plain(exclude, pattern, template, place),
     }))
 }
@@ -167,6 +229,7 @@ fn plain(exclude: bool, pattern: &[u8], template: &Template, place: &Place<'_>) 
         xattr: false,
         perishable: template.perishable,
         sides: template.sides,
+        source: place.source(pattern, template),
     })
 }
 
@@ -220,13 +283,13 @@ fn take_type(rest: &mut &[u8]) -> Result<(Type, Option<Role>), Flaw> {
                 Ok((*kind, *side))
             }
             None | Some(b' ' | b'_' | b'\t' | b'\r' | b'\n') => Ok((*kind, *side)),
-            Some(_) => Err("its type is followed by something else than a comma or a blank"),
+            Some(_) => Err(Flaw::Unknown),
         };
     }
     let by_letter = TYPES
         .iter()
         .find(|(letter, ..)| rest.first() == Some(letter));
-    let (_, _, kind, side) = by_letter.ok_or("it begins with no known type")?;
+    let (_, _, kind, side) = by_letter.ok_or(Flaw::Unknown)?;
     *rest = &rest[1..];
     if let [b',', tail @ ..] = rest {
         *rest = tail;
@@ -235,12 +298,13 @@ fn take_type(rest: &mut &[u8]) -> Result<(Type, Option<Role>), Flaw> {
 }
 
 fn parse_rule(rest: &mut &[u8], template: &Template, place: &Place<'_>) -> Result<Parsed, Flaw> {
+    let len = rest.len();
     let (kind, side_of_type) = take_type(rest)?;
     if kind == Type::Clear {
         let trailing = take_pattern(rest, template);
         return match trailing.is_empty() {
             true => Ok(Parsed::Clear),
-            false => Err("something follows its `!`"),
+            false => Err(Flaw::AfterClear),
         };
     }
     let is_merge = matches!(kind, Type::Merge | Type::DirMerge);
@@ -248,6 +312,7 @@ fn parse_rule(rest: &mut &[u8], template: &Template, place: &Place<'_>) -> Resul
         template: Template {
             syntax: Syntax::Rules,
             words: false,
+            sides: side_of_type.map_or(Sides::Unnamed, |side| Sides::Unnamed.and(side)),
             ..*template
         },
         inherit: true,
@@ -257,25 +322,34 @@ fn parse_rule(rest: &mut &[u8], template: &Template, place: &Place<'_>) -> Resul
         if template.words && byte.is_ascii_whitespace() && *byte != b' ' {
             break;
         }
+        let position = len - rest.len();
         *rest = tail;
         if matches!(byte, b' ' | b'_') {
             break;
         }
-        let names_side = side_of_type.is_some() || template.sides != Sides::Unnamed;
-        modifiers.take(*byte, is_merge, names_side)?;
-    }
-    if let Some(side) = side_of_type {
-        if template.sides != Sides::Unnamed {
-            return Err("it names a side, and so does the rule of its file");
+        if !modifiers.take(*byte, is_merge, side_of_type.is_some()) {
+            return Err(Flaw::Modifier(*byte, position));
         }
-        modifiers.template.sides = Sides::Unnamed.and(side);
+    }
+    let template_sides = template.sides;
+    if template_sides != Sides::Unnamed {
+        if modifiers.template.sides != Sides::Unnamed {
+            return Err(Flaw::SideTwice);
+        }
+        modifiers.template.sides = template_sides;
     }
     let pattern = take_pattern(rest, template);
     let pattern = match (modifiers.cvs, is_merge, pattern) {
         (true, true, b"") => b".cvsignore",
-        (true, false, b"") => return Ok(Parsed::CvsDefaults),
-        (true, false, _) => return Err("a pattern follows its `C`"),
-        (_, _, b"") => return Err("it has no pattern"),
+        // What follows does not matter.
+        (true, false, _) => {
+            let mut template = modifiers.template;
+            template.syntax = Syntax::Cvs {
+                exclude: kind == Type::Exclude,
+            };
+            return Ok(Parsed::CvsDefaults(template));
+        }
+        (_, _, b"") => return Err(Flaw::NoPattern),
         (_, _, pattern) => pattern,
     };
     let merge = Merge {
@@ -283,6 +357,7 @@ fn parse_rule(rest: &mut &[u8], template: &Template, place: &Place<'_>) -> Resul
         inherit: modifiers.inherit,
         exclude_itself: modifiers.exclude_itself,
         template: modifiers.template,
+        named_at: None,
     };
     match kind {
         Type::Merge => Ok(Parsed::Merge(merge)),
@@ -294,6 +369,7 @@ fn parse_rule(rest: &mut &[u8], template: &Template, place: &Place<'_>) -> Resul
             xattr: modifiers.xattr,
             perishable: modifiers.template.perishable,
             sides: modifiers.template.sides,
+            source: place.source(pattern, template),
         })),
     }
 }
@@ -309,22 +385,23 @@ struct Modifiers {
 }
 
 impl Modifiers {
-    fn take(&mut self, letter: u8, is_merge: bool, names_side: bool) -> Result<(), Flaw> {
+    /// `false`: the letter does not belong there.
+    fn take(&mut self, letter: u8, is_merge: bool, type_names_side: bool) -> bool {
         let template = &mut self.template;
         match letter {
             b'/' => template.absolute = true,
             b'p' => template.perishable = true,
-            b's' | b'r' if names_side => return Err("its side is named twice"),
-            b's' => template.sides = template.sides.and(Role::Sender),
-            b'r' => template.sides = template.sides.and(Role::Receiver),
-            b'C' if template.syntax == Syntax::Rules => {
+            b's' if !type_names_side => template.sides = template.sides.and(Role::Sender),
+            b'r' if !type_names_side => template.sides = template.sides.and(Role::Receiver),
+            b'C' if template.syntax == Syntax::Rules && !type_names_side => {
                 self.cvs = true;
                 self.inherit = false;
-                template.syntax = Syntax::Cvs;
+                template.syntax = Syntax::Cvs { exclude: true };
                 template.words = true;
             }
             b'!' if !is_merge => self.negated = true,
-            b'x' if !is_merge => self.xattr = true,
+            // It says nothing of a file.
+            b'x' => self.xattr = true,
             b'n' if is_merge => self.inherit = false,
             b'w' if is_merge => template.words = true,
             b'e' if is_merge => self.exclude_itself = true,
@@ -333,9 +410,9 @@ impl Modifiers {
                     exclude: letter == b'-',
                 };
             }
-            _ => return Err("it has a modifier that does not belong there"),
+            _ => return false,
         }
-        Ok(())
+        true
     }
 }
 
@@ -343,13 +420,19 @@ impl Matching {
     /// The rule that keeps a merge file itself out of the transfer.
     pub(super) fn of_merge_file(merge: &Merge) -> Self {
         let name = merge.name.rsplit(|b| *b == b'/').next();
+        let name = name.unwrap_or(&merge.name);
         Self {
             exclude: true,
-            pattern: Pattern::new(name.unwrap_or(&merge.name), Base::Name),
+            pattern: Pattern::new(name, Base::Name),
             negated: false,
             xattr: false,
             perishable: false,
-            sides: merge.template.sides,
+            // Whatever the sides of the merge rule.
+            sides: Sides::Both,
+            source: Source {
+                text: merge.named_at.is_none().then(|| name.into()),
+                is_default: false,
+            },
         }
     }
 }

@@ -68,14 +68,7 @@ impl InfoLevels {
 /// and `NONE` stand for every name. Names of newer releases are skipped, as stock servers do.
 pub(super) fn parse(text: &[u8]) -> Vec<(Info, u8)> {
     let mut changes = Vec::new();
-    for word in text.split(|b| *b == b',') {
-        let digits = word.iter().rev().take_while(|b| b.is_ascii_digit()).count();
-        let (name, digits) = word.split_at(word.len() - digits);
-        let level = match digits {
-            [] => 1,
-            [digit] => digit - b'0',
-            _ => 9,
-        };
+    for (name, level) in words(text) {
         for (info, known, _) in FLAGS {
             if name.eq_ignore_ascii_case(known.as_bytes()) || name.eq_ignore_ascii_case(b"ALL") {
                 changes.push((info, level));
@@ -87,9 +80,47 @@ pub(super) fn parse(text: &[u8]) -> Vec<(Info, u8)> {
     changes
 }
 
+/// Reads the value of `--debug`, of which only one word is of use here at a time: its level, if
+/// it is changed.
+pub(super) fn debug_level(text: &[u8], word: &[u8]) -> Option<u8> {
+    words(text)
+        .filter_map(|(name, level)| {
+            if name.eq_ignore_ascii_case(b"NONE") {
+                return Some(0);
+            }
+            let is_named = name.eq_ignore_ascii_case(word) || name.eq_ignore_ascii_case(b"ALL");
+            is_named.then_some(level)
+        })
+        .last()
+}
+
+/// Names and levels.
+fn words(text: &[u8]) -> impl Iterator<Item = (&[u8], u8)> {
+    text.split(|b| *b == b',').map(|word| {
+        let digits = word.iter().rev().take_while(|b| b.is_ascii_digit()).count();
+        let (name, digits) = word.split_at(word.len() - digits);
+        let level = match digits {
+            [] => 1,
+            [digit] => digit - b'0',
+            _ => 9,
+        };
+        (name, level)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_debugging_the_last_word_about_a_thing_counts() {
+        let level = |text: &str| debug_level(text.as_bytes(), b"FILTER");
+        assert_eq!(level("FLIST2,RECV"), None);
+        assert_eq!(level("filter"), Some(1));
+        assert_eq!(level("all,filter0,recv"), Some(0));
+        assert_eq!(level("FILTER3,none"), Some(0));
+        assert_eq!(level("ALL2"), Some(2));
+    }
 
     #[test]
     fn the_table_is_in_the_order_of_the_kinds() {

@@ -366,6 +366,10 @@ pub struct ServerOptions {
     pub quiet: bool,
     /// Words of `--info`, over the levels that `verbosity` implies; see [`ServerOptions::info`].
     pub info_changes: Vec<(Info, u8)>,
+    /// What `--debug` says of its word FILTER; see [`ServerOptions::traces_filters`].
+    pub debug_filter: Option<u8>,
+    /// The same of its word DEL; see [`ServerOptions::traces_deletions`].
+    pub debug_del: Option<u8>,
     pub log_format: LogFormat,
     pub stats: bool,
     pub message_route: MessageRoute,
@@ -435,6 +439,23 @@ impl ServerOptions {
     /// Which messages the client wants to see.
     pub fn info(&self) -> InfoLevels {
         InfoLevels::new(self.verbosity, self.stats, &self.info_changes)
+    }
+
+    /// Whether the client wants to know which rule decides about which name.
+    pub fn traces_filters(&self) -> bool {
+        self.traces(self.debug_filter)
+    }
+
+    /// Whether the client wants to know where a pass of deletions begins.
+    pub fn traces_deletions(&self) -> bool {
+        self.traces(self.debug_del)
+    }
+
+    fn traces(&self, level: Option<u8>) -> bool {
+        match level {
+            Some(level) => level > 0,
+            None => self.verbosity >= 2,
+        }
     }
 
     /// What `--append` means at this version.

@@ -466,6 +466,8 @@ impl Default for ServerOptions {
             verbosity: 0,
             quiet: false,
             info_changes: Vec::new(),
+            debug_filter: None,
+            debug_del: None,
             log_format: LogFormat::None,
             stats: false,
             message_route: MessageRoute::Default,

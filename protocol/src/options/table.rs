@@ -446,7 +446,16 @@ const VALUED: &[(&str, u8, SetValue)] = &[
         };
         Ok(())
     }),
-    ("debug", 0, |_, _| Ok(())),
+    ("debug", 0, |d, v| {
+        let options = &mut d.options;
+        for (word, level) in [
+            (&b"FILTER"[..], &mut options.debug_filter),
+            (b"DEL", &mut options.debug_del),
+        ] {
+            *level = info::debug_level(v.bytes, word).or(*level);
+        }
+        Ok(())
+    }),
     ("outbuf", 0, |_, _| Ok(())),
     ("contimeout", 0, |_, _| Ok(())),
 ];

@@ -351,7 +351,7 @@ fn negations_and_later_words_take_back_what_earlier_ones_said() {
         "--compress-choice=none",
         "-z --zc=none",
         "--modify-window=0",
-        "--debug=all",
+        "--debug=flist2,recv",
         "--progress",
         "--trust-sender",
         "--log-format=x --no-log-format",

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use coffre_protocol::mux::{MAX_DATA, MAX_TEXT, MessageKind, put_message};
 use coffre_protocol::ndx::{Ndx, NdxCoder};
+use coffre_protocol::options::MessageRoute;
 use coffre_protocol::wire::Write;
 use coffre_protocol::{ExitCode, ProtocolVersion};
 
@@ -23,6 +24,8 @@ pub(in crate::session) struct Outgoing {
     version: ProtocolVersion,
     /// The client wants no information (`-q`), not even for its log file.
     quiet: bool,
+    /// Every message goes through the protocol (`--stderr=client`), none beside it.
+    only_protocol: bool,
     ndx: NdxCoder,
     wire: Vec<u8>,
     /// Where the header of the data frame that is being filled stands.
@@ -35,6 +38,7 @@ impl Outgoing {
             pipe,
             version,
             quiet: false,
+            only_protocol: false,
             ndx: NdxCoder::new(version),
             wire: Vec::new(),
             open_frame: None,
@@ -53,6 +57,12 @@ impl Outgoing {
 
     pub(in crate::session) fn pipe(&self) -> &Pipe {
         &self.pipe
+    }
+
+    /// Where warnings go that this version of the protocol has no message for.
+    pub(in crate::session) fn routed(mut self, route: MessageRoute) -> Self {
+        self.only_protocol = route == MessageRoute::Protocol;
+        self
     }
 
     pub(in crate::session) fn ndx(&mut self, ndx: Ndx) {
@@ -76,7 +86,14 @@ impl Outgoing {
         if self.quiet && kind == MessageKind::Info {
             return;
         }
-        // Old clients do not know the two kinds that protocol 30 added.
+        // Old clients do not know the two kinds that protocol 30 added. As information a warning
+        // would be printed among the names; stock writes it to stderr, beside the protocol.
+        if kind == MessageKind::Warning && !self.version.at_least(30) && !self.only_protocol {
+            line.push(b'\n');
+            self.flush();
+            self.pipe.send(Output::Stderr(line.into()));
+            return;
+        }
         let kind = match kind {
             MessageKind::Error if !self.version.at_least(30) => MessageKind::ErrorXfer,
             MessageKind::Warning if !self.version.at_least(30) => MessageKind::Info,

@@ -190,6 +190,11 @@ fn seed() -> i32 {
 /// look up: it is what noise of a login shell leads to.
 fn render_handshake_error(error: &ProtocolError) -> String {
     let text = render_usage_error(error).replace("[server=", "[Receiver=");
+    // Said in the handshake, and nobody's failure.
+    if error.message.contains(" requires protocol ") {
+        let text = text.strip_prefix("rsync: ").unwrap_or(&text);
+        return text.replacen('\n', ".\n", 1);
+    }
     if !error.message.starts_with("protocol version mismatch") {
         return text;
     }

@@ -198,8 +198,10 @@ impl Receiver {
         let mut found = Vec::new();
         let mut is_all = true;
         let protection = &self.protection;
+        let out = &mut self.out;
         dir.visit_entries(|entry| {
-            if !concerns(&entry.name) {
+            let concerns = concerns(&entry.name);
+            if !concerns && !protection.traces {
                 return Ok(());
             }
             let kind = match entry.kind {
@@ -210,7 +212,16 @@ impl Receiver {
                 },
             };
             let path = join(directory, &entry.name);
-            if protection.protects(&path, kind == Kind::Dir, in_deleted) {
+            let is_dir = kind == Kind::Dir;
+            if protection.traces
+                && let Some(line) = protection.trace(&path, is_dir, in_deleted)
+            {
+                out.raw_text(MessageKind::Info, line);
+            }
+            if !concerns {
+                return Ok(());
+            }
+            if protection.protects(&path, is_dir, in_deleted) {
                 is_all = false;
             } else {
                 let name = entry.name;
@@ -293,7 +304,8 @@ impl Receiver {
             return Ok(false);
         }
         let path = join(parent, &item.name);
-        if !is_empty {
+        // In a dry run nothing is there to say that it is not.
+        if !is_empty && !self.policy.dry_run {
             self.say_not_empty(&path);
             return Ok(false);
         }
@@ -333,7 +345,7 @@ impl Receiver {
         self.totals.deleted.count(item.kind);
         self.say_deleted(&path, item.kind == Kind::Dir);
         self.stay_alive();
-        Ok(true)
+        Ok(is_empty)
     }
 
     pub(super) fn say_deleted(&mut self, path: &[u8], is_dir: bool) {
@@ -384,6 +396,14 @@ impl Receiver {
             Err(error) => self.file_error("readdir", &level.path, &error),
         }
         Ok(level)
+    }
+
+    /// A pass of deletions has come to a source; said by nobody to whom there is no destination.
+    pub(super) fn say_deleting_in(&mut self, path: &[u8]) {
+        if !self.policy.dry_run || matches!(self.dir_at(b""), Ok(Some(_))) {
+            let line = [b"deleting in ", path].concat();
+            self.out.raw_text(MessageKind::Info, line);
+        }
     }
 
     fn say_not_empty(&mut self, path: &[u8]) {
@@ -497,7 +517,13 @@ impl Receiver {
             return Ok(true);
         };
         match self.protection.enter(path, &self.root, &destination.dir) {
-            Ok(entered) => entered.map(|()| true).map_err(Fatal::from),
+            Ok(entered) => {
+                // Stock names the process, and deletions are the generator's.
+                self.role_in_errors = "generator";
+                entered.map_err(Fatal::from)?;
+                self.role_in_errors = "receiver";
+                Ok(true)
+            }
             Err(error) => {
                 // What cannot be read may have protected something: nothing is deleted then.
                 self.file_error("failed to open exclude file in", path, &error);

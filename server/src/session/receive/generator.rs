@@ -176,6 +176,9 @@ impl Receiver {
                 && entry.kind() == FileKind::Directory
                 && entry.has_content()
             {
+                if self.policy.info.deleting_in && entry.is_top_dir() {
+                    self.say_deleting_in(&path_of(&entry));
+                }
                 self.delete_in(&list, &directory_path(&entry))?;
                 return Ok(true);
             }

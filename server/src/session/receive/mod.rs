@@ -112,6 +112,8 @@ pub(crate) struct Receiver {
     incoming: Option<Incoming>,
     /// What broken pushes left, once the destination is known.
     kept: Option<Kept>,
+    /// Which of the processes of stock a run that ends now would be ended by.
+    role_in_errors: &'static str,
     outstanding: Outstanding,
     backups: Option<Backups>,
     alternates: Option<Alternates>,
@@ -223,6 +225,7 @@ impl Receiver {
             tokens: TokenDecoder::new(agreed.compression, agreed.version),
             incoming: None,
             kept: None,
+            role_in_errors: "receiver",
             backups: None,
             alternates: None,
             delayed: Vec::new(),
@@ -259,7 +262,9 @@ impl Receiver {
             stage: Stage::Visiting,
             marks: Marks::default(),
             phase_one_answered: false,
-            out: Outgoing::new(Arc::clone(&pipe), agreed.version).quiet(options.quiet),
+            out: Outgoing::new(Arc::clone(&pipe), agreed.version)
+                .quiet(options.quiet)
+                .routed(options.message_route),
             last_output: now,
             totals: Totals::default(),
             buffer: Vec::new(),
@@ -447,7 +452,7 @@ impl Receiver {
         }
         // Stock names the process; before the transfer there is only one.
         let who = match self.kept {
-            Some(_) => "receiver",
+            Some(_) => self.role_in_errors,
             None => "Receiver",
         };
         let (exit, error) = self.out.end(fatal, who);

@@ -27,6 +27,8 @@ pub(super) struct Wants {
     pub(super) nonreg: bool,
     pub(super) symsafe: bool,
     pub(super) del: bool,
+    /// `deleting in X`
+    pub(super) deleting_in: bool,
     pub(super) backup: bool,
     /// `X is uptodate`
     pub(super) name_unchanged: bool,
@@ -204,8 +206,10 @@ impl Policy {
                 nonreg: info.wants(Info::Nonreg),
                 symsafe: info.wants(Info::Symsafe),
                 del: info.wants(Info::Del),
+                deleting_in: options.traces_deletions(),
                 backup: info.wants(Info::Backup),
-                name_unchanged: info.level(Info::Name) >= 2 && says_names,
+                name_unchanged: info.level(Info::Name) >= 2
+                    && (says_names || !version.at_least(29)),
                 created_destination: info.wants(Info::Name) || itemizes,
                 delta_transmission: info.level(Info::Flist) >= 1 && options.verbosity >= 2,
             },

@@ -21,6 +21,8 @@ pub(super) struct Protection {
     rules: DirFilter,
     /// The directories entered, outermost first, relative to the destination.
     entered: Vec<Vec<u8>>,
+    /// The client wants to know which rule decides about which name.
+    pub(super) traces: bool,
 }
 
 impl Protection {
@@ -35,6 +37,7 @@ impl Protection {
             rules: DirFilter::new(Arc::new(list.clone())),
             arriving: list,
             entered: Vec::new(),
+            traces: options.traces_filters(),
         }
     }
 
@@ -57,6 +60,11 @@ impl Protection {
     /// being deleted itself, and perishable rules no longer count.
     pub(super) fn protects(&self, path: &[u8], is_dir: bool, in_deleted: bool) -> bool {
         self.rules.check(path, is_dir, in_deleted) == Verdict::Exclude
+    }
+
+    /// Why [`Self::protects`] says what it says; `None` if no rule matches.
+    pub(super) fn trace(&self, path: &[u8], is_dir: bool, in_deleted: bool) -> Option<Vec<u8>> {
+        self.rules.trace(path, is_dir, in_deleted)
     }
 
     /// Enters a directory, relative to the destination, by way of those that it is in.

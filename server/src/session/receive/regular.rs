@@ -135,7 +135,8 @@ impl Receiver {
         self.leader_done(ndx, entry)
     }
 
-    /// With `-vv` and no itemised output the server itself names what needed no transfer.
+    /// With `-vv` the server itself names what needed no transfer, but where an itemised output of
+    /// protocol 29 or later does.
     pub(super) fn say_up_to_date(&mut self, entry: &EntryRef<'_>, flags: ItemFlags) {
         if self.policy.info.name_unchanged {
             let word: &[u8] = if flags.is_significant() {

@@ -258,11 +258,14 @@ impl Sender {
         Ok(())
     }
 
-    fn wire_set(&self, xattrs: crate::confine::XattrSet) -> XattrSet {
-        let shown = xattrs
-            .into_iter()
-            .filter(|(name, _)| !self.filters.excludes_xattr(name));
-        XattrSet::new(shown.map(|(name, value)| (name.into(), value.into())))
+    fn wire_set(&mut self, xattrs: crate::confine::XattrSet) -> XattrSet {
+        let mut shown = xattrs;
+        shown.retain(|name, _| !self.excludes_xattr(name));
+        XattrSet::new(
+            shown
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        )
     }
 
     /// Without them where they cannot be read, which is told.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use coffre_protocol::ProtocolVersion;
 use coffre_protocol::filter::{DirFilter, FilterList, ListState, MergeFile, Verdict};
+use coffre_protocol::mux::MessageKind;
 use coffre_protocol::options::ServerOptions;
 use coffre_protocol::wire::{Decode, DecodeError, Reader};
 
@@ -22,6 +23,8 @@ pub(super) struct Filters {
     arriving: Option<FilterList>,
     has_rules: bool,
     current: Option<Current>,
+    /// The client wants to know which rule decides about which name.
+    traces: bool,
 }
 
 struct Current {
@@ -42,6 +45,7 @@ impl Filters {
         let list = self
             .arriving
             .get_or_insert_with(|| FilterList::new(options, version, b"/"));
+        self.traces = options.traces_filters();
         let (before, consumed) = (reader.rest(), reader.consumed());
         let state = list.decode_rule(reader)?;
         self.wire
@@ -52,19 +56,6 @@ impl Filters {
             self.arriving = None;
         }
         Ok(state)
-    }
-
-    /// What the rules say about a name in the directory entered last.
-    pub(super) fn excludes(&self, path: &[u8], is_dir: bool) -> bool {
-        self.current
-            .as_ref()
-            .is_some_and(|current| current.rules.check(path, is_dir, false) == Verdict::Exclude)
-    }
-
-    pub(super) fn excludes_xattr(&self, name: &[u8]) -> bool {
-        self.current
-            .as_ref()
-            .is_some_and(|current| current.rules.check_xattr(name) == Verdict::Exclude)
     }
 }
 
@@ -77,6 +68,33 @@ fn is_within(directory: &[u8], path: &[u8]) -> bool {
 }
 
 impl Sender {
+    /// What the rules say about a name in the directory entered last. To be asked once: the client
+    /// may want to hear of it.
+    pub(super) fn excludes(&mut self, path: &[u8], is_dir: bool) -> bool {
+        let Some(current) = &self.filters.current else {
+            return false;
+        };
+        if self.filters.traces
+            && let Some(line) = current.rules.trace(path, is_dir, false)
+        {
+            self.out.raw_text(MessageKind::Info, line);
+        }
+        current.rules.check(path, is_dir, false) == Verdict::Exclude
+    }
+
+    /// The same for the name of an extended attribute.
+    pub(super) fn excludes_xattr(&mut self, name: &[u8]) -> bool {
+        let Some(current) = &self.filters.current else {
+            return false;
+        };
+        if self.filters.traces
+            && let Some(line) = current.rules.trace_xattr(name)
+        {
+            self.out.raw_text(MessageKind::Info, line);
+        }
+        current.rules.check_xattr(name) == Verdict::Exclude
+    }
+
     /// Puts the rules in force for the names in a directory of an origin.
     pub(super) fn enter_filters(&mut self, origin: u32, path: &[u8]) -> Result<(), Fatal> {
         if !self.filters.has_rules {

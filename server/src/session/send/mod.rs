@@ -207,7 +207,7 @@ impl Sender {
             buffer: Vec::new(),
             stage: Stage::Opening,
             marks: Marks::default(),
-            out: Outgoing::new(Arc::clone(&pipe), agreed.version),
+            out: Outgoing::new(Arc::clone(&pipe), agreed.version).routed(options.message_route),
             last_output: now,
             last_progress: now,
             last_backlog: 0,

@@ -225,7 +225,7 @@ impl Sender {
         if !is_dir && leads_on {
             return Ok(());
         }
-        if asked.is_some() && self.filters.excludes(&whole, is_dir) {
+        if asked.is_some() && self.excludes(&whole, is_dir) {
             return Ok(());
         }
         let content = asked.is_some_and(|asked| asked.content);
@@ -279,17 +279,19 @@ impl Sender {
         // Most excluded names need no further look.
         let may_be_followed =
             self.options.copy_links || self.options.copy_dirlinks || self.options.copy_unsafe_links;
-        if let Some(kind) = entry.kind
-            && (kind != Kind::Symlink || !may_be_followed)
-            && self.filters.excludes(&whole, kind == Kind::Dir)
-        {
+        let known = entry
+            .kind
+            .filter(|kind| *kind != Kind::Symlink || !may_be_followed)
+            .map(|kind| kind == Kind::Dir);
+        if known.is_some_and(|is_dir| self.excludes(&whole, is_dir)) {
             return Ok(());
         }
         let Some(found) = self.look(&part.place, folder, &entry.name, &whole) else {
             return Ok(());
         };
         let is_dir = found.stat.kind == Kind::Dir;
-        if self.filters.excludes(&whole, is_dir) {
+        // Something else may stand there by now.
+        if known != Some(is_dir) && self.excludes(&whole, is_dir) {
             return Ok(());
         }
         let is_border = is_dir
