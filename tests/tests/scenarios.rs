@@ -400,6 +400,7 @@ scenarios! {
     pull_one_file
     pull_wildcards
     pull_filters
+    pull_limits
     pull_missing
     pull_files_from
     pull_compressed

@@ -256,3 +256,89 @@ fn a_power_cut_on_xfs_loses_only_what_nobody_was_told_is_safe() {
 fn a_power_cut_on_btrfs_loses_only_what_nobody_was_told_is_safe() {
     power_cuts(FileSystem::Btrfs, 256 << 20);
 }
+
+/// A file system that keeps no extended attributes, mounted for as long as the value lives.
+struct Bare(tempfile::TempDir);
+
+impl Bare {
+    fn mount() -> Self {
+        let bare = Self(tempfile::tempdir().unwrap());
+        let mounted = Command::new("mount")
+            .args(["-t", "ramfs", "-o", "mode=700", "ramfs"])
+            .arg(bare.0.path())
+            .status()
+            .unwrap();
+        assert!(mounted.success());
+        bare
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_store_without_attributes_says_so_and_works() {
+    if !may_run() {
+        return;
+    }
+    let bare = Bare::mount();
+    let store = bare.0.path().join("store");
+    let bed = Bed::with_store(&store).unwrap();
+    files(&bed, 20, 1, 3000);
+    let source = bed.source().unwrap();
+    source.owner("d1/f1", 1001, 1002).unwrap();
+    source.hard_link("d1/f1", "d2/same").unwrap();
+    bed.push_well(PUSH).unwrap();
+    let first = bed.coffre.snapshot().unwrap();
+    let was = describe(&bed.destination_in(&first), None).unwrap();
+    files(&bed, 20, 2, 4000);
+    bed.push_well(PUSH).unwrap();
+    let second = bed.coffre.snapshot().unwrap();
+    assert_eq!(describe(&bed.destination_in(&first), None).unwrap(), was);
+    let log = fs::read_to_string(bed.coffre.log_file()).unwrap();
+    assert!(log.contains("keeps no extended attributes"), "{log}");
+
+    // The same content, compared by reading it.
+    bed.push_well(&format!("-c {PUSH}")).unwrap();
+    let differences = bed.differences(&source.path(""), &bed.destination());
+    assert_eq!(differences.unwrap(), "");
+    let to = bed.local().join("restored");
+    let words = format!("restore compat latest mnt/compat/dst {}", to.display());
+    let restored = bed.coffre.verb(&words).unwrap();
+    assert_eq!(restored.exit, 0, "{}", said(&restored));
+    assert_eq!(bed.differences(&source.path(""), &to).unwrap(), "");
+    let verified = bed.coffre.verb("verify").unwrap();
+    assert_eq!(verified.exit, 0, "{}", said(&verified));
+
+    // Marks are believed for the directory that they were made for, and go with it.
+    let mark = |snapshot: &Path| {
+        let name = snapshot.file_name().unwrap().to_str().unwrap();
+        bed.coffre.home().join(format!(".manifests/{name}.mark"))
+    };
+    let ours = || coffre::snapshot::list(&bed.coffre.home()).unwrap();
+    assert!(ours().iter().all(|snapshot| snapshot.is_ours()));
+    let aside = first.with_file_name("aside");
+    fs::rename(&first, &aside).unwrap();
+    fs::create_dir(&first).unwrap();
+    assert!(!ours()[0].is_ours());
+    fs::remove_dir(&first).unwrap();
+    fs::rename(&aside, &first).unwrap();
+    assert!(ours()[0].is_ours());
+    let name = second.file_name().unwrap().to_str().unwrap();
+    let removed = coffre::snapshot::remove(&bed.coffre.home(), name.parse().unwrap(), None, &());
+    removed.unwrap();
+    assert!(!mark(&second).exists() && mark(&first).exists());
+
+    // Without root there would be no place for owners.
+    let config = fs::read_to_string(bed.coffre.config()).unwrap();
+    let config = config.replace("[server]", "[server]\nmetadata = \"xattr\"");
+    fs::write(bed.coffre.config(), config).unwrap();
+    let mut bed = bed;
+    bed.coffre.kill().unwrap();
+    let refused = bed.coffre.verb("serve").unwrap();
+    assert_ne!(refused.exit, 0);
+    assert!(said(&refused).contains("use another file system"), "{}", said(&refused));
+}

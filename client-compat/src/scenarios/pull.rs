@@ -53,6 +53,14 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .destination(ordinary)
             .run("-ai --include=*/ --include=file[34] --exclude=* --prune-empty-dirs :dst/ out/")
             .run("-ai --delete --max-size=1k :dst/ out/"),
+        Scenario::new("pull-limits", "--max-size, --min-size, --bwlimit, -x")
+            .destination(ordinary)
+            .run("-ai --max-size=100 :dst/ small/")
+            .run("-ai --min-size=100 :dst/ large/")
+            .run("-ai --bwlimit=4m :dst/ limited/")
+            .run("-aix :dst/ one/")
+            .run("-aixx :dst/ one/")
+            .prints_nothing(),
         Scenario::new("pull-missing", "something that is not there")
             .destination(ordinary)
             .run("-ai :dst/nothing out/")

@@ -46,6 +46,8 @@ pub(super) struct Shared {
     live: OwnedFd,
     /// `None`: nothing may be changed.
     work: Option<Work>,
+    /// [`INNER_STAGING`] in it is the server's own.
+    has_inner_staging: bool,
     pub(super) keeping: Keeping,
     pub(super) live_state: Arc<LiveState>,
     cache: Mutex<DirCache>,
@@ -124,7 +126,8 @@ impl TenantRoot {
             prefix: getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?,
             serial: AtomicU64::new(0),
         };
-        Self::new(live, Some(work), metadata, account)
+        let has_inner_staging = work.inner_staging.is_some();
+        Self::new(live, Some(work), has_inner_staging, metadata, account)
     }
 
     /// Opens any directory of the store for reading: a snapshot, or `live` for a restore.
@@ -132,12 +135,14 @@ impl TenantRoot {
     pub fn open_read_only(directory: &Path, metadata: Metadata) -> io::Result<TenantRoot> {
         let flags = directory_flags() - OFlags::NOFOLLOW;
         let directory = openat(CWD, directory, flags, Mode::empty())?;
-        Self::new(directory, None, metadata, Arc::default())
+        let has_inner_staging = has_inner_staging(&directory)?;
+        Self::new(directory, None, has_inner_staging, metadata, Arc::default())
     }
 
     fn new(
         live: OwnedFd,
         work: Option<Work>,
+        has_inner_staging: bool,
         metadata: Metadata,
         account: Arc<Account>,
     ) -> io::Result<TenantRoot> {
@@ -150,6 +155,7 @@ impl TenantRoot {
             shared: Arc::new(Shared {
                 live,
                 work,
+                has_inner_staging,
                 keeping: Keeping::new(metadata),
                 live_state: LiveState::of_tree(stat.dev, stat.ino),
                 cache: Mutex::default(),
@@ -289,12 +295,7 @@ impl Shared {
 
     /// Whether `name` in `dir` is the server's own.
     pub(super) fn is_reserved(&self, dir: &TenantPath, name: &[u8]) -> bool {
-        dir.is_root()
-            && name == INNER_STAGING.as_bytes()
-            && self
-                .work
-                .as_ref()
-                .is_some_and(|work| work.inner_staging.is_some())
+        self.has_inner_staging && dir.is_root() && name == INNER_STAGING.as_bytes()
     }
 
     fn busy(&self) -> MutexGuard<'_, Option<Busy>> {
@@ -417,6 +418,19 @@ fn is_ours(inner: &OwnedFd) -> io::Result<bool> {
     let live = openat(inner, "..", directory_flags(), Mode::empty())?;
     let home = openat(&live, "..", directory_flags(), Mode::empty())?;
     Ok(device(&live)? != device(&home)?)
+}
+
+/// The same, told from the top of a tree, which need not be live: a snapshot of a subvolume holds
+/// what stood in it. Nothing is opened, since the thread may be confined to the tree.
+fn has_inner_staging(top: &OwnedFd) -> io::Result<bool> {
+    let look = |name: &str| rustix::fs::statat(top, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+    match look(INNER_STAGING) {
+        Ok(inner) if Stat::from(inner).kind == Kind::Dir => {
+            Ok(Stat::from(look("..")?).dev != device(top)?)
+        }
+        Ok(_) | Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Removes everything in a directory; gives the number of things removed.

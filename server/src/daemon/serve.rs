@@ -97,10 +97,26 @@ pub async fn serve(prepared: Prepared) -> Result<(), ServeError> {
 
     let descriptors = store::raise_descriptor_limit();
     let storage = config.server.storage.clone();
-    let _lock = store::lock(&storage)?;
+    let lock = store::lock(&storage)?;
+    let keeps_attributes = lock.keeps_attributes();
     let catalogue = Catalogue::open(&storage)?;
     let daemon = Arc::new(Daemon::new(config.clone(), catalogue, fence, accounts));
     introduce(&config, &daemon, descriptors);
+    if !keeps_attributes {
+        if daemon.metadata() == Metadata::Xattr {
+            return Err(ServeError::Unfit(format!(
+                "the file system of {} keeps no extended attributes, and without root they are \
+                 where owners, modes and devices go; use another file system, or run as root",
+                storage.display()
+            )));
+        }
+        warn!(
+            "the file system of {} keeps no extended attributes: no sums of contents are kept, so \
+             `--checksum` reads the store, and `coffre verify` finds what is missing, replaced or \
+             unreadable, but no flipped bit; clients cannot keep attributes either",
+            storage.display()
+        );
+    }
 
     start_listening(&daemon, config).await?;
     let mut schedule = tokio::spawn(Arc::clone(&daemon).keep_schedule());

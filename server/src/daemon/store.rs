@@ -15,7 +15,7 @@ use crate::config::reason;
 /// written in the file; the lock itself goes with the process, however it ends.
 #[derive(Debug)]
 pub(super) struct StoreLock {
-    _file: File,
+    file: File,
 }
 
 /// Why a store cannot be used.
@@ -85,7 +85,17 @@ pub(super) fn lock(storage: &Path) -> Result<StoreLock, StoreError> {
         .and_then(|()| file.rewind())
         .and_then(|()| file.write_all(pid.as_bytes()))
         .map_err(io_error("write", &path))?;
-    Ok(StoreLock { _file: file })
+    Ok(StoreLock { file })
+}
+
+impl StoreLock {
+    /// Whether the store's file system keeps extended attributes of users.
+    pub(super) fn keeps_attributes(&self) -> bool {
+        const PROBE: &str = "user.coffre.probe";
+        let set = rustix::fs::fsetxattr(&self.file, PROBE, b"", rustix::fs::XattrFlags::empty());
+        let _ = rustix::fs::fremovexattr(&self.file, PROBE);
+        set != Err(rustix::io::Errno::OPNOTSUPP)
+    }
 }
 
 /// Makes what is missing of `<home>/live` and `<home>/snapshots`. The home is private; within it,

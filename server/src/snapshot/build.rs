@@ -278,7 +278,7 @@ fn fill<'a>(
     progress: &'a dyn Progress,
 ) -> Result<Build<'a>, SnapshotError> {
     // First of all, because the root may get a mode that allows no writing.
-    let marked = marker::set(&copy, name, &home.tenant);
+    let marked = marker::set(home, &copy, name);
     marked.map_err(|error| home.fail("mark", &name.to_string(), error))?;
 
     let itself = attributes::stat(&copy);

@@ -72,7 +72,7 @@ pub(super) fn origin(home: &Home, name: SnapshotName) -> Result<Option<Origin>, 
         }
         Err(error) => return Err(home.fail("open", &file_name, error)),
     };
-    Ok(Some(match marker::check(&directory, name, &home.tenant) {
+    Ok(Some(match marker::check(home, &directory, name) {
         Ok(()) => Origin::Ours,
         Err(why) => Origin::Foreign(why.to_string()),
     }))

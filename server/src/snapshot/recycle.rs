@@ -57,7 +57,7 @@ pub fn hold(home: &Path, name: SnapshotName) -> Result<Held, SnapshotError> {
     let home = Home::open(home)?.ok_or(SnapshotError::Missing(name))?;
     let root = open_held(&home, name)?;
     // Between the name and the lock it may have become another one, and its mark says so.
-    match marker::check(&root, name, &home.tenant) {
+    match marker::check(&home, &root, name) {
         Ok(()) => Ok(Held { root }),
         Err(marker::Unfit::OtherName) => Err(SnapshotError::Missing(name)),
         Err(why) => Err(SnapshotError::NotOurs {

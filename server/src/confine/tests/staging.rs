@@ -271,6 +271,21 @@ fn a_live_tree_that_is_a_subvolume_keeps_its_staging_inside_and_out_of_sight() {
     top.make_symlink(b"link", b"x", &Attributes::default(), Replace::Yes)
         .unwrap();
     assert_eq!(top.entries().unwrap().len(), 2);
+    // Nor is it seen by who reads, in live or in a snapshot of the subvolume.
+    fs::create_dir(home.join("snapshots")).unwrap();
+    run(
+        "btrfs",
+        &["-q", "subvolume", "snapshot", home.join("live").to_str().unwrap()],
+        &home.join("snapshots/one"),
+    );
+    for tree in ["live", "snapshots/one"] {
+        assert!(home.join(tree).join(".coffre-staging").is_dir(), "{tree}");
+        let read = TenantRoot::open_read_only(&home.join(tree), Metadata::Native).unwrap();
+        let top = read.dir(&TenantPath::root()).unwrap();
+        assert_eq!(top.entries().unwrap().len(), 2, "{tree}");
+        let error = top.open_dir(b".coffre-staging").err().unwrap();
+        assert_eq!(Escape::of(&error), Some(Escape::Reserved));
+    }
     let reserved = [
         top.stat(b".coffre-staging").err(),
         top.remove_dir(b".coffre-staging").err(),

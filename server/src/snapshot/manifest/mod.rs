@@ -33,6 +33,7 @@ use rustix::io::Errno;
 
 use super::error::SnapshotError;
 use super::home::Home;
+use super::marker;
 use super::name::SnapshotName;
 
 pub(crate) use pass::{Pass, Visit};
@@ -167,11 +168,14 @@ pub(super) fn failed(name: SnapshotName, error: io::Error) -> SnapshotError {
     SnapshotError::io("write the manifest of", &shown(name), error)
 }
 
-/// Removes the manifest of a snapshot that is no more. One that is not there is no error.
+/// Removes the manifest of a snapshot that is no more, and the mark that may stand beside it. One that is not there is no error.
 pub(super) fn remove(home: &Home, name: SnapshotName) {
     // Whatever is left is swept later.
     if let Ok(directory) = home.open_inside(DIRECTORY) {
-        let _ = rustix::fs::unlinkat(directory, name.to_string(), rustix::fs::AtFlags::empty());
+        let name = name.to_string();
+        for name in [marker::file_name(&name), name] {
+            let _ = rustix::fs::unlinkat(&directory, name, rustix::fs::AtFlags::empty());
+        }
     }
 }
 
@@ -187,8 +191,9 @@ pub(super) fn sweep(home: &Home) -> Result<(), SnapshotError> {
     let path = || b".manifests".to_vec();
     super::walk::each_entry(&directory, &mut entries, path, |name, _, _| {
         let text = name.to_str().unwrap_or_default();
-        let is_known = match text.parse::<SnapshotName>() {
-            Ok(_) => home.exists(text)?,
+        let of = text.strip_suffix(marker::SUFFIX).unwrap_or(text);
+        let is_known = match of.parse::<SnapshotName>() {
+            Ok(_) => home.exists(of)?,
             // What an admin puts there is none of ours.
             Err(_) => !text.starts_with(".building-"),
         };
