@@ -63,8 +63,7 @@ fn a_real_tree_makes_the_round_trip_at_every_protocol() {
             30.. => "-aHAX",
             _ => "-aH",
         };
-        let pull =
-            format!("{kept} --numeric-ids --protocol={protocol} restore:/latest/tree/ out/");
+        let pull = format!("{kept} --numeric-ids --protocol={protocol} restore:/latest/tree/ out/");
         let outcome = restore(&bed, &pull).unwrap();
         assert_eq!(outcome.exit, 0, "{protocol}: {}", said(&outcome));
         let out = bed.local().join("out");
@@ -252,7 +251,9 @@ fn a_server_without_privilege_gives_back_to_root_what_root_gave_it() {
     assert!(text.contains("Permission denied (13)"), "{text}");
     let differences = bed.differences(&source, &bed.local().join("partly"));
     let differences = differences.unwrap();
-    let others = differences.lines().filter(|line| !line.starts_with(".d..t"));
+    let others = differences
+        .lines()
+        .filter(|line| !line.starts_with(".d..t"));
     assert_eq!(others.count(), 0, "{differences}");
 }
 
@@ -275,7 +276,11 @@ fn a_file_that_vanishes_during_a_restore_is_said_and_the_rest_comes() {
         pull.join().unwrap()
     });
     assert_eq!(outcome.exit, 24, "{}", said(&outcome));
-    assert!(said(&outcome).contains("file has vanished"), "{}", said(&outcome));
+    assert!(
+        said(&outcome).contains("file has vanished"),
+        "{}",
+        said(&outcome)
+    );
     let first = fs::read(bed.local().join("out/first")).unwrap();
     assert!(first == noise(1, 3 << 20));
 }

@@ -340,5 +340,9 @@ fn a_store_without_attributes_says_so_and_works() {
     bed.coffre.kill().unwrap();
     let refused = bed.coffre.verb("serve").unwrap();
     assert_ne!(refused.exit, 0);
-    assert!(said(&refused).contains("use another file system"), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("use another file system"),
+        "{}",
+        said(&refused)
+    );
 }

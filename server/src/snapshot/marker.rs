@@ -160,7 +160,11 @@ pub(super) fn check(home: &Home, directory: &OwnedFd, name: SnapshotName) -> Res
         return Err(Unfit::OtherTenant);
     }
     let is_of = |inode: u64| rustix::fs::fstat(directory).is_ok_and(|stat| stat.st_ino == inode);
-    if is_beside && !text(b"inode").and_then(|text| text.parse().ok()).is_some_and(is_of) {
+    if is_beside
+        && !text(b"inode")
+            .and_then(|text| text.parse().ok())
+            .is_some_and(is_of)
+    {
         return Err(Unfit::OtherDirectory);
     }
     Ok(())

@@ -275,7 +275,12 @@ fn a_live_tree_that_is_a_subvolume_keeps_its_staging_inside_and_out_of_sight() {
     fs::create_dir(home.join("snapshots")).unwrap();
     run(
         "btrfs",
-        &["-q", "subvolume", "snapshot", home.join("live").to_str().unwrap()],
+        &[
+            "-q",
+            "subvolume",
+            "snapshot",
+            home.join("live").to_str().unwrap(),
+        ],
         &home.join("snapshots/one"),
     );
     for tree in ["live", "snapshots/one"] {
