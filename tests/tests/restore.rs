@@ -1,5 +1,7 @@
 //! Restores with stock rsync from history: what the restore login shows, and to whom.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
