@@ -5,6 +5,7 @@ use md5::{Digest, Md5};
 use sha1::Sha1;
 use twox_hash::{XxHash3_64, XxHash3_128, XxHash64};
 
+use super::lanes::{self, Algorithm, LANES};
 use super::{StrongKind, StrongSum};
 
 /// Sums blocks with the algorithm and the seed of a session.
@@ -26,6 +27,9 @@ pub struct BlockSummer {
 }
 
 impl BlockSummer {
+    /// The number of blocks that are summed at once where that is faster.
+    pub const TOGETHER: usize = LANES;
+
     pub fn new(kind: StrongKind, seed: i32, seed_fix: bool) -> Self {
         Self {
             kind,
@@ -58,6 +62,41 @@ impl BlockSummer {
             }
             StrongKind::Sha1 => StrongSum::new(digest_of::<Sha1, 20>(seed, block)),
             StrongKind::None => StrongSum::none(),
+        }
+    }
+
+    /// Gives `take` the sums of the blocks of `block_len` bytes that stand one after the other in
+    /// `blocks`, in their order; what is left at the end is no block. MD4 and MD5 are much faster
+    /// here than one by one, in groups of [`Self::TOGETHER`].
+    pub fn sum_each(
+        &self,
+        blocks: &[u8],
+        block_len: usize,
+        mut take: impl FnMut(&[u8], StrongSum),
+    ) {
+        let seed = self.seed.to_le_bytes();
+        let seed: &[u8] = if self.seed == 0 { &[] } else { &seed };
+        let (algorithm, before, after) = match self.kind {
+            StrongKind::Md5 if self.seed_fix => (Some(Algorithm::Md5), seed, &[][..]),
+            StrongKind::Md5 => (Some(Algorithm::Md5), &[][..], seed),
+            StrongKind::Md4 | StrongKind::SeededMd4 => (Some(Algorithm::Md4), &[][..], seed),
+            _ => (None, &[][..], &[][..]),
+        };
+        let mut one_by_one = blocks;
+        if let Some(algorithm) = algorithm {
+            let groups = blocks.chunks_exact(block_len.saturating_mul(LANES));
+            one_by_one = groups.remainder();
+            for group in groups {
+                let lane = |n: usize| &group[n * block_len..(n + 1) * block_len];
+                let lanes: [&[u8]; LANES] = std::array::from_fn(lane);
+                let digests = lanes::digests(algorithm, before, &lanes, after);
+                for (block, digest) in lanes.iter().zip(digests) {
+                    take(block, StrongSum::new(digest));
+                }
+            }
+        }
+        for block in one_by_one.chunks_exact(block_len) {
+            take(block, self.sum(block));
         }
     }
 }

@@ -17,6 +17,7 @@
 
 mod block;
 mod file;
+mod lanes;
 mod rolling;
 mod strong;
 

@@ -321,6 +321,30 @@ fn block_sums_are_those_of_stock_rsync() {
     }
 }
 
+/// Lengths around the places where the padding needs a chunk more, and long ones.
+#[test]
+fn sums_of_many_blocks_are_those_of_each() {
+    let lengths = (1..140).chain([700, 4096, 10_007]);
+    let data: Vec<u8> = (0u32..40 * 10_007)
+        .map(|i| (i.wrapping_mul(i) / 7) as u8)
+        .collect();
+    for len in lengths {
+        for kind in KINDS {
+            for (seed, seed_fix) in [(0, true), (0x0102_0304, true), (-5, false)] {
+                let summer = BlockSummer::new(kind, seed, seed_fix);
+                let blocks = &data[..37 * len + len / 2];
+                let mut expected = blocks.chunks_exact(len);
+                summer.sum_each(blocks, len, |block, sum| {
+                    let next = expected.next();
+                    assert_eq!(Some(block), next);
+                    assert_eq!(sum, summer.sum(block), "{kind:?}, {len} bytes, {seed}");
+                });
+                assert_eq!(expected.next(), None);
+            }
+        }
+    }
+}
+
 #[test]
 fn only_the_named_md5_cares_for_the_seed_fix_and_both_kinds_of_md4_sum_blocks_alike() {
     for kind in KINDS {

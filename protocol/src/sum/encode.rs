@@ -38,6 +38,18 @@ impl BlockSumEncoder {
         self.done_blocks == self.head.count
     }
 
+    /// How many bytes of the basis are best taken at once, if that is to be about so many: whole
+    /// blocks, and as many as are summed together, unless that is more than 4 MiB.
+    pub fn piece_len(&self, about: usize) -> usize {
+        const MOST: usize = 4 << 20;
+        let block_len = self.head.block_len.max(1) as usize;
+        let together = block_len.saturating_mul(BlockSummer::TOGETHER);
+        match together {
+            ..=MOST => together * about.div_ceil(together).max(1),
+            _ => about,
+        }
+    }
+
     /// Takes the next bytes of the basis and appends the sums of the blocks they complete.
     /// Bytes beyond the last block, of a basis that has grown meanwhile, are ignored.
     pub fn sum_blocks(&mut self, mut basis: &[u8], out: &mut Vec<u8>) {
@@ -86,10 +98,11 @@ impl BlockSumEncoder {
     fn sum_whole(&mut self, blocks: &[u8], block_len: usize, out: &mut Vec<u8>) {
         let strong_len = self.head.strong_len as usize;
         out.reserve(blocks.len() / block_len * self.head.sum_len());
-        for block in blocks.chunks_exact(block_len) {
+        let done_blocks = &mut self.done_blocks;
+        self.summer.sum_each(blocks, block_len, |block, strong| {
             out.put(&RollingSum::of(block).value().to_le_bytes());
-            out.put(self.summer.sum(block).prefix(strong_len));
-            self.done_blocks += 1;
-        }
+            out.put(strong.prefix(strong_len));
+            *done_blocks += 1;
+        });
     }
 }

@@ -240,6 +240,18 @@ fn a_head_without_blocks_has_no_sums() {
 }
 
 #[test]
+fn a_piece_is_whole_groups_of_blocks_as_long_as_they_are_small() {
+    let summer = BlockSummer::new(StrongKind::Md5, 5, true);
+    for block_len in [700, 8_192, 65_528, 131_072, 1 << 29] {
+        let head = SumHead::for_basis(1 << 40, version(29), 16, Some(block_len), false);
+        let piece = BlockSumEncoder::new(head, summer).piece_len(256 << 10);
+        let group = block_len as usize * BlockSummer::TOGETHER;
+        assert!(piece % group == 0 || group > 4 << 20);
+        assert!((256 << 10..=4 << 20).contains(&piece));
+    }
+}
+
+#[test]
 fn a_basis_that_shrank_gets_zeros_and_one_that_grew_is_cut() {
     let summer = BlockSummer::new(StrongKind::Md5, 5, true);
     let head = SumHead::for_basis(2101, version(31), 16, None, false);

@@ -149,7 +149,7 @@ impl Keeping {
         let names = source.xattr_names()?;
         let acl = |kind| {
             let name = self.acl_name(kind);
-            match names.iter().any(|have| have == name) {
+            match names.contains(name) {
                 true => self.acl(source, kind, stat),
                 false => Ok(None),
             }

@@ -12,10 +12,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat,
     chownat, fchmod, fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr, fstat, futimens,
-    getxattr, lgetxattr, listxattr, llistxattr, openat, removexattr, setxattr, utimensat,
+    getxattr, listxattr, openat, removexattr, setxattr, utimensat,
 };
 
 use super::stat::{FileTime, Stat};
+use super::xattr_at;
 
 /// See the module's story.
 pub(super) struct Inode<'a> {
@@ -158,6 +159,22 @@ fn timespec(time: Option<FileTime>) -> Timespec {
     }
 }
 
+/// Names of extended attributes, as the kernel lists them: each with a NUL behind it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct XattrNames(Vec<u8>);
+
+impl XattrNames {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0
+            .split(|&byte| byte == 0)
+            .filter(|name| !name.is_empty())
+    }
+
+    pub(super) fn contains(&self, name: &[u8]) -> bool {
+        self.iter().any(|listed| listed == name)
+    }
+}
+
 /// Where extended attributes are read from.
 pub(super) trait XattrSource {
     /// Into `buffer`; the length, or ERANGE.
@@ -165,16 +182,11 @@ pub(super) trait XattrSource {
     fn value_into(&self, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize>;
 
     /// All names, whoever they belong to. None where the file system has no such attributes.
-    fn xattr_names(&self) -> io::Result<Vec<Vec<u8>>> {
-        let list = match read_growing(|buffer| self.list_into(buffer)) {
-            Err(error) if is_unsupported(&error) => return Ok(Vec::new()),
-            other => other?,
-        };
-        Ok(list
-            .split(|&byte| byte == 0)
-            .filter(|name| !name.is_empty())
-            .map(<[u8]>::to_vec)
-            .collect())
+    fn xattr_names(&self) -> io::Result<XattrNames> {
+        match read_growing(|buffer| self.list_into(buffer)) {
+            Err(error) if is_unsupported(&error) => Ok(XattrNames::default()),
+            other => Ok(XattrNames(other?)),
+        }
     }
 
     /// `None`: no attribute of that name, or none at all on this file system.
@@ -212,7 +224,7 @@ impl XattrSource for Inode<'_> {
 /// which mostly has none, no further call is needed to know that it lacks this and that.
 pub(super) struct Listed<'a, 'fd> {
     inode: &'a Inode<'fd>,
-    names: Vec<Vec<u8>>,
+    names: XattrNames,
 }
 
 impl<'a, 'fd> Listed<'a, 'fd> {
@@ -226,40 +238,41 @@ impl<'a, 'fd> Listed<'a, 'fd> {
 
 impl XattrSource for Listed<'_, '_> {
     fn list_into(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-        match self.names.is_empty() {
-            true => Ok(0),
-            false => self.inode.list_into(buffer),
-        }
+        self.inode.list_into(buffer)
     }
 
     fn value_into(&self, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize> {
-        match self.names.iter().any(|listed| listed == name) {
+        match self.names.contains(name) {
             true => self.inode.value_into(name, buffer),
             false => Err(rustix::io::Errno::NODATA),
         }
     }
+
+    fn xattr_names(&self) -> io::Result<XattrNames> {
+        Ok(self.names.clone())
+    }
 }
 
 /// An entry by its name in an open directory: for reading in one system call.
-pub(super) struct Named {
-    path: Vec<u8>,
+pub(super) struct Named<'a> {
+    dir: BorrowedFd<'a>,
+    name: &'a [u8],
 }
 
-impl Named {
-    pub(super) fn new(dir: BorrowedFd<'_>, name: &[u8]) -> Self {
-        let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
-        path.extend_from_slice(name);
-        Self { path }
+impl<'a> Named<'a> {
+    /// `name` has been checked.
+    pub(super) fn new(dir: BorrowedFd<'a>, name: &'a [u8]) -> Self {
+        Self { dir, name }
     }
 }
 
-impl XattrSource for Named {
+impl XattrSource for Named<'_> {
     fn list_into(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-        llistxattr(self.path.as_slice(), buffer)
+        xattr_at::list(self.dir, self.name, buffer)
     }
 
     fn value_into(&self, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize> {
-        lgetxattr(self.path.as_slice(), name, buffer)
+        xattr_at::get(self.dir, self.name, name, buffer)
     }
 }
 

@@ -26,7 +26,7 @@
 //!
 //! `/proc` must be mounted: an inode that must not be opened (a device, a fifo) is held by an
 //! `O_PATH` descriptor and reached for `chmod`, extended attributes and ACLs through
-//! `/proc/self/fd/N`.
+//! `/proc/self/fd/N`, and before Linux 6.13 so are the attributes of any entry (`xattr_at`).
 
 pub mod acl;
 mod attributes;
@@ -52,6 +52,7 @@ mod staged;
 mod stat;
 mod unshare;
 mod xattr;
+mod xattr_at;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@
 //! it is gone.
 //!
 //! System calls of a new 4 KiB file that needs neither chown nor chmod: `openat`, `fstat`,
-//! `pwrite`, `flistxattr`, `utimensat`, `linkat`, `close`.
+//! `pwrite`, `flistxattr`, `fsetxattr` (the sum of the content), `utimensat`, `linkat`, `close`.
 
 use std::fs::File;
 use std::io;
@@ -180,6 +180,12 @@ impl Staged {
     /// Errors: where the attributes that are there cannot be read.
     pub fn apply(&mut self, wanted: &Attributes<'_>) -> io::Result<Vec<AttributeError>> {
         let inode = Inode::open(self.file.as_fd());
+        if self.applied {
+            self.is = inode.stat()?;
+            self.shared.keeping.complete(&mut self.is, &inode)?;
+        }
+        let listed = Listed::new(&inode)?;
+        let plan = Plan::new(self.shared.keeping, &listed, &self.is, wanted)?;
         if let Some(content) = self.content.take() {
             // First of all attributes: ext4 keeps in the inode what comes first and fits, and this
             // differs from file to file, where a stored owner is shared by many.
@@ -191,12 +197,6 @@ impl Staged {
                 tracing::debug!(%error, "the sum of a content could not be kept");
             }
         }
-        if self.applied {
-            self.is = inode.stat()?;
-            self.shared.keeping.complete(&mut self.is, &inode)?;
-        }
-        let listed = Listed::new(&inode)?;
-        let plan = Plan::new(self.shared.keeping, &listed, &self.is, wanted)?;
         self.applied = true;
         Ok(plan.carry_out(&inode))
     }

@@ -17,7 +17,7 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
-use super::inode::{Inode, XattrSource};
+use super::inode::{Inode, XattrNames, XattrSource};
 use super::metadata::{Metadata, sees_all_xattrs};
 
 /// Extended attributes by full name (`user.note`), without NUL.
@@ -115,10 +115,10 @@ impl XattrView {
     pub(super) fn read_named(
         self,
         source: &impl XattrSource,
-        names: &[Vec<u8>],
+        names: &XattrNames,
     ) -> io::Result<XattrSet> {
         let mut set = XattrSet::new();
-        for kept in names {
+        for kept in names.iter() {
             if let Some(shown) = self.shown(kept)
                 && let Some(value) = source.xattr(kept)?
             {
@@ -136,13 +136,13 @@ impl XattrView {
         owner_changes: bool,
     ) -> io::Result<Vec<XattrStep<'w>>> {
         let mut steps = Vec::new();
-        for kept in source.xattr_names()? {
-            if let Some(shown) = self.shown(&kept)
+        for kept in source.xattr_names()?.iter() {
+            if let Some(shown) = self.shown(kept)
                 && !wanted.contains_key(shown)
             {
                 steps.push(XattrStep {
                     shown: shown.to_vec(),
-                    kept: Ok(kept),
+                    kept: Ok(kept.to_vec()),
                     value: None,
                 });
             }
@@ -193,15 +193,15 @@ impl XattrStep<'_> {
 pub(super) fn copy_all(from: &Inode<'_>, to: &Inode<'_>) -> io::Result<()> {
     let names = from.xattr_names()?;
     // What the directory made the new inode inherit is not what the old one had.
-    for name in to.xattr_names()? {
-        if !names.contains(&name) && !is_label(&name) {
-            to.remove_xattr(&name)?;
+    for name in to.xattr_names()?.iter() {
+        if !names.contains(name) && !is_label(name) {
+            to.remove_xattr(name)?;
         }
     }
-    for name in names {
-        if let Some(value) = from.xattr(&name)? {
-            match to.set_xattr(&name, &value) {
-                Err(_) if is_label(&name) => {}
+    for name in names.iter() {
+        if let Some(value) = from.xattr(name)? {
+            match to.set_xattr(name, &value) {
+                Err(_) if is_label(name) => {}
                 other => other?,
             }
         }
@@ -229,9 +229,9 @@ pub fn set_server_xattr(file: &File, name: &str, value: &[u8]) -> io::Result<()>
 
 /// Removes everything under `user.coffre.`: it was said of a content that is about to change.
 pub(super) fn forget_server_xattrs(inode: &Inode<'_>) -> io::Result<()> {
-    for name in inode.xattr_names()? {
+    for name in inode.xattr_names()?.iter() {
         if name.starts_with(SERVER_PREFIX) {
-            inode.remove_xattr(&name)?;
+            inode.remove_xattr(name)?;
         }
     }
     Ok(())

@@ -23,6 +23,7 @@ use super::admission::{Refusal, admit};
 use super::channel::{Channels, Delivery, State};
 use super::connection::{Attempt, Link, SessionLine};
 use super::service::{Seat, Service};
+use super::window::Window;
 use crate::session::{Admitted, Pipe, Request};
 
 /// Keys of a connection that may be asked about with success. A client signs with the first that
@@ -42,6 +43,7 @@ pub(super) struct Handler {
     login: Option<Login>,
     seat: Option<Seat>,
     channels: Arc<Channels>,
+    window: Window,
 }
 
 /// A login that went well.
@@ -67,6 +69,7 @@ impl Handler {
             login: None,
             seat: None,
             channels: Arc::default(),
+            window: Window::default(),
         }
     }
 
@@ -278,6 +281,10 @@ impl russh::server::Handler for Handler {
             _read = self.link.while_deaf(pipe.push_input(Bytes::copy_from_slice(data))) => Ok(()),
             () = self.link.ended() => Err(russh::Error::Disconnect),
         }
+    }
+
+    fn adjust_window(&mut self, _channel: ChannelId, _current: u32) -> u32 {
+        self.window.next()
     }
 
     async fn channel_eof(&mut self, id: ChannelId, _session: &mut Session) -> Result<()> {

@@ -35,6 +35,7 @@ mod offer;
 mod preamble;
 mod service;
 mod stream;
+mod window;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -23,6 +23,7 @@ use russh::{Limits, MethodKind, MethodSet, Preferred, SshId, cipher, compression
 
 use super::Problem;
 use super::preamble::Preamble;
+use super::window;
 
 /// Our identification line, without its end.
 pub(super) const SERVER_ID: &str = concat!("SSH-2.0-coffre_", env!("CARGO_PKG_VERSION"));
@@ -102,12 +103,6 @@ const KEYS: &[Algorithm] = &[
         hash: Some(HashAlg::Sha256),
     },
 ];
-
-/// Bytes a client may send before it must wait for more room. A client on a long link is limited
-/// to this (a half, when unlucky) per round trip: at 8 MiB and 100 ms that is 40 to 80 MiB/s.
-/// With 32 MiB the OpenSSH client was measured a third slower, its buffers grow. What arrives and
-/// has no room in the session's queue ([`crate::session::pipe::INPUT_LIMIT`]) stays in the kernel.
-const WINDOW_BYTES: u32 = 8 << 20;
 
 /// Largest packet a client may send. RFC 4253 asks for 32 KiB; OpenSSH uses what it is given.
 const MAX_PACKET_BYTES: u32 = 64 * 1024;
@@ -227,7 +222,7 @@ fn library_config(
         // New keys after 1 GiB each way or an hour: the most the library allows, and what RFC 4253
         // section 9 recommends. Costs about 20 ms per GiB.
         limits: Limits::default(),
-        window_size: WINDOW_BYTES,
+        window_size: window::NEAR,
         maximum_packet_size: MAX_PACKET_BYTES,
         // Queue between the library and its `Channel`, which we drop at once: input goes from the
         // callback into the session's pipe.

@@ -19,8 +19,9 @@ use super::policy::{Append, QuickCheck};
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{Kind, Stat};
 
-/// How much of a basis is summed between two looks at the input.
-const SUM_STEP: usize = 1 << 20;
+/// About how much of a basis is summed between two looks at the input: what stays in a processor's
+/// own cache.
+const SUM_STEP: usize = 256 << 10;
 
 /// A basis whose block sums are being sent.
 pub(super) struct Summing {
@@ -304,8 +305,9 @@ impl Receiver {
         let Some(mut summing) = self.summing.take() else {
             return Ok(());
         };
-        self.buffer.resize(SUM_STEP, 0);
-        let want = SUM_STEP.min((summing.len - summing.at) as usize);
+        let step = summing.sums.piece_len(SUM_STEP);
+        let want = usize::try_from(summing.len - summing.at).map_or(step, |left| left.min(step));
+        self.buffer.resize(step, 0);
         // A basis that shrinks or cannot be read gives sums of zeros: they match nothing, and
         // the number of blocks that was announced is kept.
         let mut read = 0;
