@@ -258,12 +258,12 @@ pub(super) const WORKLOADS: &[Workload] = &[
     },
     Workload {
         name: "protocol-30",
-        about: "`--protocol=30` (MD5): one file of {bytes}, a hundredth of its blocks changed",
+        about: "`--protocol=30 --checksum-choice=md5`: one file of {bytes}, a hundredth of its blocks changed",
         size: size(1, GIB),
         kind: Kind::Push {
             tree: Tree::OneFile,
             change: Change::OneBlockInHundred,
-            with: with(&["--protocol=30"]),
+            with: with(&["--protocol=30", "--checksum-choice=md5"]),
         },
         goals: goals(0.6, 1.0, 0.0),
         fs: None,

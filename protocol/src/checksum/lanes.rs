@@ -36,14 +36,14 @@ pub(super) fn digests(
     after: &[u8],
 ) -> [[u8; 16]; LANES] {
     match algorithm {
-        Algorithm::Md4 => dispatch!(Level::new(), _ => sum(md4_chunk, before, blocks, after)),
-        Algorithm::Md5 => dispatch!(Level::new(), _ => sum(md5_chunk, before, blocks, after)),
+        Algorithm::Md4 => dispatch!(Level::new(), _ => sum::<false>(before, blocks, after)),
+        Algorithm::Md5 => dispatch!(Level::new(), _ => sum::<true>(before, blocks, after)),
     }
 }
 
+// The algorithm is no function that is passed in: that would not be compiled for the registers at hand.
 #[inline(always)]
-fn sum(
-    add_chunk: impl Fn(&mut [Words; 4], &[Words; 16]),
+fn sum<const IS_MD5: bool>(
     before: &[u8],
     blocks: &[&[u8]; LANES],
     after: &[u8],
@@ -69,7 +69,10 @@ fn sum(
             }
         }
         let begin = state;
-        add_chunk(&mut state, &message);
+        match IS_MD5 {
+            true => md5_chunk(&mut state, &message),
+            false => md4_chunk(&mut state, &message),
+        }
         for (word, begin) in state.iter_mut().zip(&begin) {
             *word = add(*word, begin);
         }
