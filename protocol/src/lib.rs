@@ -17,6 +17,7 @@
 //! * [`filter`] reads the rules that a client sends and evaluates them.
 //! * [`flist`] reads, sorts and numbers file lists.
 //! * [`ndx`], [`item`] and [`sum`] are what receiver and sender say to each other per file.
+//! * [`charset`] converts names where `--iconv` asks for it.
 //! * [`delta`] decodes the tokens a file is rebuilt from; [`checksum`] has every digest involved.
 //!
 //! # Decoding
@@ -27,6 +28,7 @@
 //! claims never sizes an allocation before its bytes have arrived.
 #![forbid(unsafe_code)]
 
+pub mod charset;
 pub mod checksum;
 pub mod command;
 pub mod delta;

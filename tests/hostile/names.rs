@@ -26,9 +26,15 @@ fn names_that_no_file_can_have_are_refused() {
             b"a\0b",
             &long,
         ] {
-            let stream = Wire::old().dir(b".").file(name, 5).end();
-            let what = format!("the name {}", name.escape_ascii());
-            yard.refused(&what, EXEC, stream);
+            for charset in ["", "utf8", "latin1", "sjis", "gb18030"] {
+                let exec = match charset {
+                    "" => EXEC.to_owned(),
+                    charset => EXEC.replace(" . ", &format!(" --iconv={charset} . ")),
+                };
+                let stream = Wire::old().dir(b".").file(name, 5).end();
+                let what = format!("the name {} {charset}", name.escape_ascii());
+                yard.refused(&what, &exec, stream);
+            }
         }
         for said in [i32::MAX, -1, i32::MIN, 1 << 30, 5000] {
             let stream = Wire::old()

@@ -413,4 +413,20 @@ scenarios! {
     pull_in_place
     pull_secluded
     pull_dry_run
+    iconv
+    iconv_whole_list
+    iconv_relative
+    iconv_unfit
+    iconv_pull
+    iconv_secluded
+    iconv_unknown
+    iconv_off
+    iconv_utf8
+    iconv_cp850
+    iconv_cp1252
+    iconv_koi8_r
+    iconv_latin9
+    iconv_sjis
+    iconv_euc_jp
+    iconv_gbk
 }

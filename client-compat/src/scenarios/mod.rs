@@ -3,6 +3,7 @@
 mod alternates;
 mod backup_clients;
 mod backups;
+mod charsets;
 mod choices;
 mod deletes;
 mod destinations;
@@ -46,6 +47,7 @@ pub fn all() -> Vec<Scenario> {
         protocols::scenarios(),
         failures::scenarios(),
         pull::scenarios(),
+        charsets::scenarios(),
     ]
     .into_iter()
     .flatten()

@@ -1,6 +1,7 @@
 //! What both ends agreed on that decides the layout of a file list, and the bounds of this end.
 
 use crate::ProtocolVersion;
+use crate::charset::Charset;
 
 /// Everything that decides the layout of a file list. A plain value: the handshake and the options
 /// fill it in, decoder and encoder only read it. A switch that the version does not know (ACLs
@@ -47,6 +48,11 @@ pub struct FlistFormat {
     pub recurse: bool,
     /// `--delete-missing-args`: entries with mode 0 name what is to be deleted.
     pub delete_missing_args: bool,
+    /// `--iconv`: what names are converted to as they arrive. Indexes then follow the order of
+    /// transmission, since names may sort differently on the two sides.
+    pub charset: Option<Charset>,
+    /// Both sides convert the targets of symlinks too.
+    pub converts_links: bool,
     pub limits: Limits,
 }
 
@@ -130,6 +136,8 @@ impl FlistFormat {
             relative: false,
             recurse: false,
             delete_missing_args: false,
+            charset: None,
+            converts_links: false,
             limits: Limits::default(),
         }
     }

@@ -15,24 +15,43 @@ use crate::error::escape;
 #[derive(Debug)]
 pub struct FileList {
     store: Store,
-    /// Position in the store by index.
+    /// Position in the store by slot, the place in sorted order.
     order: Vec<u32>,
+    /// Indexes count positions instead of slots: names were converted.
+    by_arrival: bool,
     start: u32,
     owner: Option<u32>,
 }
 
+/// What of a format decides about indexes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Numbering {
+    inc_recurse: bool,
+    by_arrival: bool,
+}
+
+impl Numbering {
+    pub(super) fn of(format: &FlistFormat) -> Self {
+        Self {
+            inc_recurse: format.inc_recurse,
+            by_arrival: format.charset.is_some(),
+        }
+    }
+}
+
 impl FileList {
     /// Sorts and numbers what has arrived.
-    pub(super) fn arrange(mut store: Store, head: &ListHead, inc_recurse: bool) -> Self {
+    pub(super) fn arrange(mut store: Store, head: &ListHead, numbering: Numbering) -> Self {
         let order = order::arrange(&mut store);
         store.freeze();
         let mut list = Self {
             store,
             order,
+            by_arrival: numbering.by_arrival,
             start: head.start,
             owner: head.owner_number(),
         };
-        if !inc_recurse {
+        if !numbering.inc_recurse {
             list.dissolve_single_links();
         }
         list
@@ -60,13 +79,33 @@ impl FileList {
 
     /// The entry with this index. `None` when the index is not of this list or was dropped.
     pub fn entry(&self, ndx: u32) -> Option<EntryRef<'_>> {
-        let slot = ndx.checked_sub(self.start)?;
-        self.slot(slot)
+        self.shown(self.position(ndx)?)
     }
 
-    /// Counted from 0 instead of [`Self::start`].
+    /// The place in order of arrival of the entry with this index.
+    pub fn position(&self, ndx: u32) -> Option<u32> {
+        let place = ndx.checked_sub(self.start)?;
+        match self.by_arrival {
+            true => Some(place).filter(|place| *place < self.len()),
+            false => self.order.get(place as usize).copied(),
+        }
+    }
+
+    /// The entry at this place of sorted order, counted from 0.
     pub fn slot(&self, slot: u32) -> Option<EntryRef<'_>> {
-        let position = *self.order.get(slot as usize)?;
+        self.shown(*self.order.get(slot as usize)?)
+    }
+
+    /// The index of the entry in this slot. Panics: there is no such slot.
+    pub fn ndx_of(&self, slot: u32) -> u32 {
+        let place = match self.by_arrival {
+            true => self.order[slot as usize],
+            false => slot,
+        };
+        self.start + place
+    }
+
+    fn shown(&self, position: u32) -> Option<EntryRef<'_>> {
         (!self.store.is_dropped(position)).then_some(EntryRef {
             store: &self.store,
             position,
@@ -83,9 +122,9 @@ impl FileList {
         self.store.dir(self.order[slot as usize])
     }
 
-    /// Entries with their indexes, in the order of these.
+    /// Entries with their indexes, in sorted order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u32, EntryRef<'_>)> {
-        (0..self.len()).filter_map(|slot| Some((self.start + slot, self.slot(slot)?)))
+        (0..self.len()).filter_map(|slot| Some((self.ndx_of(slot), self.slot(slot)?)))
     }
 
     /// Entries as they came, dropped ones too: what a sender sends and numbers hard links by.
@@ -96,15 +135,19 @@ impl FileList {
         })
     }
 
-    /// For each index the place in order of arrival, of dropped entries too. A sender that keeps
-    /// something beside its entries finds it by this.
-    pub fn positions(&self) -> impl Iterator<Item = u32> {
-        self.order.iter().copied()
+    /// Slots of all directories, dropped or not, in the order of indexes.
+    pub(super) fn directory_slots(&self) -> Vec<u32> {
+        let is_dir = |slot: &u32| self.store.is_directory(self.order[*slot as usize]);
+        let mut slots: Vec<u32> = (0..self.len()).filter(is_dir).collect();
+        if self.by_arrival {
+            slots.sort_by_key(|slot| self.order[*slot as usize]);
+        }
+        slots
     }
 
-    /// Slots of all directories, dropped or not, in the order of indexes.
-    pub(super) fn directory_slots(&self) -> impl Iterator<Item = u32> {
-        (0..self.len()).filter(|slot| self.store.is_directory(self.order[*slot as usize]))
+    /// Whether the entry in this slot has lost its name.
+    pub(super) fn is_nameless(&self, slot: u32) -> bool {
+        self.store.is_nameless(self.order[slot as usize])
     }
 
     /// Only these slots, as a list from index 0.
@@ -116,6 +159,7 @@ impl FileList {
         FileList {
             store: self.store.select(&positions),
             order: (0..positions.len() as u32).collect(),
+            by_arrival: false,
             start: 0,
             owner: self.owner,
         }
@@ -205,7 +249,7 @@ impl FileList {
 pub struct ListBuilder {
     store: Store,
     head: ListHead,
-    inc_recurse: bool,
+    numbering: Numbering,
     relative: bool,
     delete_missing_args: bool,
     limits: Limits,
@@ -217,7 +261,7 @@ impl ListBuilder {
         Self {
             store: Store::new(format),
             head,
-            inc_recurse: format.inc_recurse,
+            numbering: Numbering::of(format),
             relative: format.relative,
             delete_missing_args: format.delete_missing_args,
             limits: format.limits.clone().storable(),
@@ -272,6 +316,6 @@ impl ListBuilder {
     }
 
     pub fn finish(self) -> FileList {
-        FileList::arrange(self.store, &self.head, self.inc_recurse)
+        FileList::arrange(self.store, &self.head, self.numbering)
     }
 }

@@ -34,6 +34,7 @@ pub struct ListHead {
 pub struct ListOwner {
     /// In the directory table.
     pub number: u32,
+    /// Empty: its name could not be converted, and neither can those of its content.
     pub path: Box<[u8]>,
 }
 
@@ -149,15 +150,14 @@ impl Flists {
             Content::List(_) | Content::Released => return Err(refuse("which has had its list")),
             Content::Never => return Err(refuse("which has no list of its own")),
         }
-        let entry = self
-            .directory(number)
-            .ok_or_else(|| refuse("which is not known"))?;
+        let path = match self.directory(number) {
+            Some(entry) => entry.path(&mut Vec::new()).into(),
+            None if self.is_nameless(number) => Box::default(),
+            None => return Err(refuse("which is not known")),
+        };
         Ok(ListHead {
             start: self.next_start,
-            owner: Some(ListOwner {
-                number,
-                path: entry.path(&mut Vec::new()).into(),
-            }),
+            owner: Some(ListOwner { number, path }),
         })
     }
 
@@ -215,16 +215,19 @@ impl Flists {
             list,
         };
         if self.inc_recurse {
-            held.directories = held.list.directory_slots().collect();
+            held.directories = held.list.directory_slots();
             for &slot in &held.directories {
                 let entry = held.list.slot(slot);
-                let content = match entry {
-                    Some(entry) if !entry.is_root() => {
-                        held.waiting += 1;
-                        Content::Awaited
-                    }
-                    _ => Content::Never,
+                let has_list = match entry {
+                    Some(entry) => !entry.is_root(),
+                    // Its sender does not know.
+                    None => held.list.is_nameless(slot),
                 };
+                let content = match has_list {
+                    true => Content::Awaited,
+                    false => Content::Never,
+                };
+                held.waiting += u32::from(has_list);
                 self.table.push(Directory {
                     home: start,
                     content,
@@ -335,6 +338,19 @@ impl Flists {
         Some((Arc::clone(&held.list), slot))
     }
 
+    fn is_nameless(&self, number: u32) -> bool {
+        let slot = || {
+            let home = self.table.get(number as usize)?.home;
+            let held = self.held.get(&home)?;
+            let place = number.checked_sub(held.first_number)?;
+            Some(
+                held.list
+                    .is_nameless(*held.directories.get(place as usize)?),
+            )
+        };
+        slot().unwrap_or(false)
+    }
+
     /// The directory with this number, as long as its list is awaited or not released.
     pub fn directory(&self, number: u32) -> Option<EntryRef<'_>> {
         let directory = self.table.get(number as usize)?;
@@ -346,15 +362,17 @@ impl Flists {
     }
 
     /// The directories among the entries of the newest list that get a list of their own, by
-    /// number and in the order of these.
+    /// number and in sorted order.
     pub fn newest_directories(&self) -> impl Iterator<Item = (u32, EntryRef<'_>)> {
         let held = self.live.back().and_then(|start| self.held.get(start));
         held.into_iter()
             .flat_map(|held| {
-                held.directories
-                    .iter()
-                    .zip(held.first_number..)
-                    .map(move |(slot, number)| (held, *slot, number))
+                let numbered = held.directories.iter().copied().zip(held.first_number..);
+                let mut numbered: Vec<(u32, u32)> = numbered.collect();
+                numbered.sort_unstable();
+                numbered
+                    .into_iter()
+                    .map(move |(slot, number)| (held, slot, number))
             })
             .filter(|(_, _, number)| self.table[*number as usize].content == Content::Awaited)
             .filter_map(|(held, slot, number)| Some((number, held.list.slot(slot)?)))

@@ -18,10 +18,13 @@
 //! * [`FlistEncoder`] is the counterpart of the decoder.
 //!
 //! Three numberings are easily mixed up. The *index* is the place in sorted order. A hard-link
-//! *group* is named by the place in order of arrival. A *directory number* counts the directories
+//! *group* is named by the place in order of arrival. (With a charset, index and directory number
+//! follow the order of arrival too.) A *directory number* counts the directories
 //! of all lists in sorted order.
 //!
-//! Names are bytes: character sets are not converted.
+//! Names are bytes. With a charset ([`FlistFormat::charset`]) the decoder converts them before it
+//! checks them, and an entry whose name cannot be converted keeps its index and is never shown
+//! ([`FlistDecoder::take_unconverted`]); an encoder is given names as they travel.
 
 mod acl;
 mod by_dir;
@@ -41,7 +44,7 @@ mod xattr;
 
 pub use acl::{Acl, AclCache, AclKind, CompleteAcl, NamedEntry};
 pub use by_dir::NamesByDir;
-pub use decode::{FlistDecoder, IdStep, Step};
+pub use decode::{FlistDecoder, IdStep, Step, Unconverted};
 pub use encode::{FlistEncoder, Outgoing};
 pub use entry::{EntryFields, EntryRef, FileKind};
 pub use format::{FlistFormat, Limits};

@@ -13,7 +13,7 @@
 //! So the children of all directories are sorted in one go, by (number of the directory, class,
 //! key), and the tree is walked from the top. Keys are sorted eight bytes at a time: those that are
 //! equal so far get their next eight, so that no comparison has to look up a name. Equal keys stay
-//! in order of arrival; they are the duplicates.
+//! in order of arrival; they are the duplicates. Entries without a name come last.
 //! Source: rsync `flist.c:f_name_cmp`, `flist.c:flist_sort_and_clean`, as observed.
 
 use std::ops::Range;
@@ -58,7 +58,8 @@ pub(super) fn arrange(store: &mut Store) -> Vec<u32> {
     let mut children = children(store);
     let same = sort(store, &mut children);
     let clashes = clashes(store, &children);
-    let order = walk(store, &children);
+    let mut order = walk(store, &children);
+    order.extend((0..store.len()).filter(|position| store.is_nameless(*position)));
     for position in clashes {
         store.drop_entry(position);
     }
@@ -72,7 +73,7 @@ pub(super) fn arrange(store: &mut Store) -> Vec<u32> {
 fn children(store: &Store) -> Vec<Child> {
     let blocks = store.dirs.count() - 1;
     let mut children = Vec::with_capacity((store.len() + blocks) as usize);
-    for position in 0..store.len() {
+    for position in (0..store.len()).filter(|position| !store.is_nameless(*position)) {
         children.push(Child {
             group: store.record(position).dir << 1 | class_of_entry(store, position),
             id: position,

@@ -23,6 +23,8 @@ pub(super) mod flag {
     pub(crate) const DOT: u16 = 1 << 5;
     /// First member of a hard-link group: later ones may refer to it.
     pub(crate) const LINK_FIRST: u16 = 1 << 6;
+    /// Its name could not be converted: it has none, stands behind all others and is not shown.
+    pub(crate) const NAMELESS: u16 = 1 << 7;
 }
 
 /// "Absent" in the columns and in [`Record::extra`].
@@ -299,6 +301,15 @@ impl Store {
 
     pub(super) fn is_dropped(&self, position: u32) -> bool {
         self.record(position).flags & flag::DROPPED != 0
+    }
+
+    pub(super) fn is_nameless(&self, position: u32) -> bool {
+        self.record(position).flags & flag::NAMELESS != 0
+    }
+
+    /// It keeps its index, and is never shown.
+    pub(super) fn make_nameless(&mut self, position: u32) {
+        self.record_mut(position).flags |= flag::NAMELESS | flag::DROPPED;
     }
 
     pub(super) fn drop_entry(&mut self, position: u32) {

@@ -31,6 +31,7 @@ pub use info::{Info, InfoLevels};
 pub use refusal::render_usage_error;
 pub use secluded::SecludedArgs;
 
+use crate::charset::Charset;
 use crate::checksum::StrongKind;
 use crate::command::Word;
 use crate::delta::Compression;
@@ -257,7 +258,9 @@ pub struct ServerOptions {
     /// `--protocol`, forced by a user: announce at most this version.
     pub protocol_limit: Option<ProtocolVersion>,
     /// `--iconv`: the charset of names on the server; UTF-8 travels.
-    pub iconv: Option<Vec<u8>>,
+    pub iconv: Option<Charset>,
+    /// Names of `--files-from` that travel are UTF-8 too: with `--iconv` and secluded arguments.
+    pub converts_names: bool,
 
     // Which entries take part.
     pub recursive: bool,
@@ -429,6 +432,11 @@ impl ServerOptions {
         self.capabilities
             .as_ref()
             .is_some_and(|capabilities| capabilities.has(letter))
+    }
+
+    /// Whether the targets of symlinks are converted like names.
+    pub fn converts_links(&self) -> bool {
+        self.iconv.is_some() && self.has_capability(b's')
     }
 
     /// Whether entries that need nothing are reported to the client all the same.

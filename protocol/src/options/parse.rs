@@ -11,6 +11,7 @@ pub(super) struct Draft {
     /// Said explicitly; `--files-from` changes only the default.
     pub(super) relative: Option<bool>,
     pub(super) suffix: Option<Vec<u8>>,
+    pub(super) charset: Option<Vec<u8>>,
     pub(super) compress_letters: u32,
     pub(super) compress_choice: Option<CompressRequest>,
     /// The moments of deletion that were named, if more than one.
@@ -35,17 +36,32 @@ impl ServerOptions {
     /// [`render_usage_error`]), and exit 4 for names of unknown checksums and compressions.
     pub fn parse(words: &[Word]) -> Result<Self, ProtocolError> {
         let draft = Draft::new(words.iter())?;
-        match draft.options.secluded {
-            true => Ok(draft.options),
-            false => draft.finish(),
-        }
+        let charset = draft.charset.clone();
+        let mut options = match draft.options.secluded {
+            true => draft.options,
+            false => draft.finish()?,
+        };
+        options.iconv = charset.as_deref().map(Charset::find).transpose()?;
+        Ok(options)
     }
 
     /// Reads the words of the command line together with those from stdin (see [`SecludedArgs`]),
     /// of which the first is a program's name.
     pub fn parse_secluded(words: &[Word], stdin: &[Word]) -> Result<Self, ProtocolError> {
+        let charset = Self::parse(words)?.iconv;
+        let localized: Vec<Word>;
+        let stdin = match charset {
+            None => stdin,
+            Some(charset) => {
+                let words = stdin.iter().map(|word| charset.localize_all(word.bytes()));
+                localized = words.map(|word| Word::unquoted(&word)).collect();
+                &localized
+            }
+        };
         let mut draft = Draft::new(words.iter().chain(stdin.iter().skip(1)))?;
         draft.options.secluded = false;
+        draft.options.iconv = charset;
+        draft.options.converts_names = charset.is_some();
         draft.finish()
     }
 }
@@ -57,6 +73,7 @@ impl Draft {
             server: false,
             relative: None,
             suffix: None,
+            charset: None,
             compress_letters: 0,
             compress_choice: None,
             delete_conflict: false,
@@ -383,6 +400,7 @@ impl Default for ServerOptions {
             capabilities: None,
             protocol_limit: None,
             iconv: None,
+            converts_names: false,
             recursive: false,
             dirs: false,
             relative: false,

@@ -9,7 +9,6 @@ type Asked = fn(&ServerOptions) -> bool;
 
 /// Not performed yet by the receiving end. To perform an option, teach the engine and delete its row.
 const NOT_YET: &[(&str, Asked)] = &[
-    ("--iconv", |o| o.iconv.is_some()),
     ("--fuzzy", |o| o.fuzzy != Fuzzy::No),
     ("--only-write-batch", |o| o.only_write_batch),
     ("--crtimes", |o| o.crtimes),
@@ -19,7 +18,6 @@ const NOT_YET: &[(&str, Asked)] = &[
 
 /// The same for the sending end. What else a client says about its own files is of no concern.
 const NOT_YET_SENDING: &[(&str, Asked)] = &[
-    ("--iconv", |o| o.iconv.is_some()),
     ("--crtimes", |o| o.crtimes),
     ("--munge-links", |o| o.munge_links),
 ];

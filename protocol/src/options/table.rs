@@ -288,7 +288,7 @@ const NEGATED: &[(&str, &str, Set)] = &[
     }),
     ("timeout", "", |d| d.options.timeout_secs = None),
     ("bwlimit", "", |d| d.options.bwlimit = None),
-    ("iconv", "", |d| d.options.iconv = None),
+    ("iconv", "", |d| d.charset = None),
     ("human-readable", "h", |_| ()),
     ("8-bit-output", "8", |_| ()),
     ("progress", "", |_| ()),
@@ -306,7 +306,7 @@ const VALUED: &[(&str, u8, SetValue)] = &[
         d.options.protocol_limit = Some(version.ok_or_else(|| v.invalid())?);
         Ok(())
     }),
-    ("iconv", 0, |d, v| v.text(&mut d.options.iconv)),
+    ("iconv", 0, |d, v| v.text(&mut d.charset)),
     ("files-from", 0, |d, v| {
         d.options.files_from = match v.bytes {
             b"-" => FilesFrom::Client,

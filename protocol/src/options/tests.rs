@@ -189,7 +189,7 @@ fn every_option_sets_its_field() {
         "-zz" => compress = CompressRequest::Explicit(Compression::Zlibx);
         "--compress-choice=ZSTD" => compress = CompressRequest::Explicit(Compression::Zstd);
         "--zc=lz4" => compress = CompressRequest::Explicit(Compression::Lz4);
-        "--iconv=latin1" => iconv = Some(b"latin1".to_vec());
+        "--iconv=latin1" => iconv = Some(Charset::find(b"ISO-8859-1").unwrap());
         "--list-only" => list_only = true;
         "--log-format=%i" => log_format = LogFormat::Itemize;
         "--log-format %i%I" => log_format = LogFormat::ItemizeUnchanged;
@@ -494,7 +494,6 @@ fn what_names_files_of_the_server_or_filters_is_refused_with_a_reason() {
 #[test]
 fn what_is_not_performed_is_refused_by_name() {
     for (words, option) in [
-        ("--iconv=utf8", "--iconv"),
         ("-y", "--fuzzy"),
         ("--only-write-batch=X", "--only-write-batch"),
         ("-N", "--crtimes"),
@@ -537,7 +536,6 @@ fn what_is_not_performed_is_refused_by_name() {
         assert_eq!(pull(words), None, "{words}");
     }
     for (words, sentence) in [
-        ("--iconv=utf8", "this server does not support --iconv yet"),
         ("-N", "this server does not support --crtimes yet"),
         (
             "--remove-source-files",
@@ -770,7 +768,7 @@ fn secluded_arguments_follow_on_stdin() {
     let exec = split(b"--server -slogDtprAe.iLsfxCIvu --iconv=latin1").unwrap();
     let first = ServerOptions::parse(&exec).unwrap();
     assert!(first.secluded && first.acls && first.paths.is_empty());
-    assert_eq!(first.iconv.as_deref(), Some(&b"latin1"[..]));
+    assert_eq!(first.iconv, Charset::find(b"latin1").ok());
 
     let (words, rest) =
         secluded(b"rsync\0--delete\0--max-size=1k\0.\0/d st/*$(x)\0\0\x20\0\0\0").unwrap();
@@ -782,6 +780,13 @@ fn secluded_arguments_follow_on_stdin() {
     assert_eq!(options.destination(), b"/d st/*$(x)");
     assert!(options.paths[0].has_wildcard());
     assert_eq!(options.capabilities, first.capabilities);
+    assert!(options.converts_names && options.iconv == first.iconv);
+
+    // They travel in UTF-8.
+    let (words, _) = secluded(b"rsync\0.\0/d\xc3\xa9/*\0\0").unwrap();
+    let options = ServerOptions::parse_secluded(&exec, &words).unwrap();
+    assert_eq!(options.destination(), b"/d\xe9/*");
+    assert!(options.paths[0].has_wildcard());
 
     // No shell saw a tilde, and a value in a word of its own is literal.
     let (words, _) = secluded(b"rsync\0--partial-dir\0~/p\0.\0~/x\0\0").unwrap();

@@ -63,6 +63,8 @@ impl Agreed {
             relative: options.relative,
             recurse: options.recursive,
             delete_missing_args: options.missing_args == MissingArgs::Delete,
+            charset: options.iconv,
+            converts_links: options.converts_links(),
             ..FlistFormat::new(self.version)
         }
     }

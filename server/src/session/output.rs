@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use coffre_protocol::charset::Charset;
 use coffre_protocol::mux::{MAX_DATA, MAX_TEXT, MessageKind, put_message};
 use coffre_protocol::ndx::{Ndx, NdxCoder};
 use coffre_protocol::options::MessageRoute;
@@ -26,6 +27,8 @@ pub(in crate::session) struct Outgoing {
     quiet: bool,
     /// Every message goes through the protocol (`--stderr=client`), none beside it.
     only_protocol: bool,
+    /// Of the names in messages; UTF-8 travels.
+    charset: Option<Charset>,
     ndx: NdxCoder,
     wire: Vec<u8>,
     /// Where the header of the data frame that is being filled stands.
@@ -39,6 +42,7 @@ impl Outgoing {
             version,
             quiet: false,
             only_protocol: false,
+            charset: None,
             ndx: NdxCoder::new(version),
             wire: Vec::new(),
             open_frame: None,
@@ -65,6 +69,12 @@ impl Outgoing {
         self
     }
 
+    /// Names in messages are in this charset.
+    pub(in crate::session) fn charset(mut self, charset: Option<Charset>) -> Self {
+        self.charset = charset;
+        self
+    }
+
     pub(in crate::session) fn ndx(&mut self, ndx: Ndx) {
         let mut bytes = Vec::with_capacity(8);
         self.ndx.encode(ndx, &mut bytes);
@@ -78,11 +88,20 @@ impl Outgoing {
 
     /// A line for the person at the other end; `line` has no newline.
     pub(in crate::session) fn text(&mut self, kind: MessageKind, line: &str) {
-        self.raw_text(kind, line.as_bytes().to_vec());
+        self.wire_text(kind, line.as_bytes().to_vec());
     }
 
     /// As [`Self::text`], for lines that carry a name of any bytes.
-    pub(in crate::session) fn raw_text(&mut self, kind: MessageKind, mut line: Vec<u8>) {
+    pub(in crate::session) fn raw_text(&mut self, kind: MessageKind, line: Vec<u8>) {
+        let line = match self.charset {
+            Some(charset) => charset.globalize_all(&line),
+            None => line,
+        };
+        self.wire_text(kind, line);
+    }
+
+    /// As [`Self::raw_text`], for names as they travel.
+    pub(in crate::session) fn wire_text(&mut self, kind: MessageKind, mut line: Vec<u8>) {
         if self.quiet && kind == MessageKind::Info {
             return;
         }
@@ -106,7 +125,10 @@ impl Outgoing {
 
     /// Something was deleted: `path` is relative to the destination.
     pub(in crate::session) fn deleted(&mut self, path: &[u8], is_dir: bool) {
-        let mut payload = path.to_vec();
+        let mut payload = match self.charset {
+            Some(charset) => charset.globalize_all(path),
+            None => path.to_vec(),
+        };
         if is_dir {
             payload.push(0);
         }

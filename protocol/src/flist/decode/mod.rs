@@ -24,11 +24,13 @@ use super::acl::{self, AclCache, AclHead, AclKind, PartialAcl};
 use super::entry::{is_directory, is_symlink};
 use super::flags;
 use super::ids::{self, IdKind, IdNames, IdRecord};
-use super::name::clean;
+use super::list::Numbering;
+use super::name::{Shape, clean};
 use super::store::{Store, flag};
 use super::xattr::{self, PartialSet, SetHead, XattrCache};
 use super::{EntryRef, FileList, FlistFormat, ListHead};
 use crate::ProtocolError;
+use crate::charset::Unfit;
 use crate::error::escape;
 use crate::wire::{Decode, Reader};
 use content::ContentScope;
@@ -53,6 +55,15 @@ pub enum IdStep {
     More,
     /// Nothing more belongs to the id lists.
     End,
+}
+
+/// A name or a target that could not be converted; its entry is not shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unconverted {
+    /// As on the wire, in UTF-8.
+    Name { wire: Vec<u8>, why: Unfit },
+    /// The target of the symlink `path`, which is converted.
+    Target { path: Vec<u8>, why: Unfit },
 }
 
 /// What the next unit is.
@@ -83,6 +94,9 @@ pub struct FlistDecoder {
     inodes: HashMap<(i64, i64), u32>,
     content: ContentScope,
     path: Vec<u8>,
+    /// The name of the entry at hand in the charset of this side.
+    local: Vec<u8>,
+    unconverted: Vec<Unconverted>,
 }
 
 impl FlistDecoder {
@@ -99,6 +113,8 @@ impl FlistDecoder {
             inodes: HashMap::new(),
             content: ContentScope::None,
             path: Vec::new(),
+            local: Vec::new(),
+            unconverted: Vec::new(),
             format,
         }
     }
@@ -152,7 +168,7 @@ impl FlistDecoder {
             self.inodes = HashMap::new();
         }
         let store = std::mem::replace(&mut self.store, Store::new(&self.format));
-        FileList::arrange(store, &self.head, self.format.inc_recurse)
+        FileList::arrange(store, &self.head, Numbering::of(&self.format))
     }
 
     /// Decodes one record of the id lists that follow the list. Answers [`IdStep::End`] at once,
@@ -199,6 +215,11 @@ impl FlistDecoder {
         self.store.len()
     }
 
+    /// What the last unit had that could not be converted.
+    pub fn take_unconverted(&mut self) -> Vec<Unconverted> {
+        std::mem::take(&mut self.unconverted)
+    }
+
     fn entry(&mut self, reader: &mut Reader<'_>) -> Decode<Step> {
         let place = Place {
             start: self.head.start,
@@ -232,8 +253,10 @@ impl FlistDecoder {
             .ok_or_else(|| ProtocolError::violation("file indexes exceed their range"))
     }
 
-    fn add(&mut self, mut unit: Unit<'_>) -> Result<u32, ProtocolError> {
-        let shape = clean(&self.previous.name, self.format.relative, &mut self.path)?;
+    fn add(&mut self, unit: Unit<'_>) -> Result<u32, ProtocolError> {
+        let target;
+        let mut unit = unit;
+        let shape = self.take_name()?;
         self.previous.follow(&unit, &self.format);
         let limit = self.format.limits.id_names;
         let fields = &mut unit.fields;
@@ -255,7 +278,7 @@ impl FlistDecoder {
             && if self.format.at_least(30) {
                 unit.flags & flags::NO_CONTENT_DIR == 0
             } else {
-                self.content.of(&self.path, fields.top_dir, &self.format)
+                shape.is_some() && self.content.of(&self.path, fields.top_dir, &self.format)
             };
         let arrived = self.store.len();
         fields.link_group = match unit.link {
@@ -268,7 +291,21 @@ impl FlistDecoder {
                 Some(*self.inodes.entry((dev, inode)).or_insert(next))
             }
         };
-        let position = self.store.push(shape.name(&self.path), fields)?;
+        let mut is_nameless = shape.is_none();
+        if self.format.converts_links && !fields.link_target.is_empty() {
+            target = self.take_target(fields.link_target);
+            is_nameless |= target.is_none();
+            fields.link_target = target.as_deref().unwrap_or_default();
+        }
+        let position = if is_nameless {
+            self.store.push(NAMELESS.name(b""), fields)?
+        } else {
+            let shape = shape.unwrap_or(NAMELESS);
+            self.store.push(shape.name(&self.path), fields)?
+        };
+        if is_nameless {
+            self.store.make_nameless(position);
+        }
         if unit.link == Link::First && !is_dir {
             self.store.record_mut(position).flags |= flag::LINK_FIRST;
         }
@@ -277,7 +314,7 @@ impl FlistDecoder {
 
     /// A hard link to an entry of this list.
     fn add_copy(&mut self, from: u32) -> Result<u32, ProtocolError> {
-        let shape = clean(&self.previous.name, self.format.relative, &mut self.path)?;
+        let shape = self.take_name()?;
         if self.store.record(from).flags & flag::LINK_FIRST == 0 {
             return Err(ProtocolError::violation(format!(
                 "\"{}\" is a hard link to entry {}, which is not the first name of a file",
@@ -290,12 +327,57 @@ impl FlistDecoder {
             position: from,
         };
         self.previous.follow_copy(entry, &self.format);
-        self.store.push_link(shape.name(&self.path), from)
+        match shape {
+            Some(shape) => self.store.push_link(shape.name(&self.path), from),
+            None => {
+                let position = self.store.push_link(NAMELESS.name(b""), from)?;
+                self.store.make_nameless(position);
+                Ok(position)
+            }
+        }
+    }
+
+    /// The clean name of the entry at hand goes to `path`. `None`: it could not be converted.
+    fn take_name(&mut self) -> Result<Option<Shape>, ProtocolError> {
+        let Some(charset) = self.format.charset else {
+            return clean(&self.previous.name, self.format.relative, &mut self.path).map(Some);
+        };
+        self.local.clear();
+        let mut fits = charset.localize(&self.previous.name, &mut self.local);
+        if fits.is_ok() && self.local.len() > self.format.limits.name {
+            fits = Err(Unfit::TooLong);
+        }
+        match fits {
+            Ok(()) => clean(&self.local, self.format.relative, &mut self.path).map(Some),
+            Err(why) => {
+                let wire = self.previous.name.clone();
+                self.unconverted.push(Unconverted::Name { wire, why });
+                self.path.clear();
+                Ok(None)
+            }
+        }
+    }
+
+    /// The target of a symlink in the charset of this side. `None`: it could not be converted.
+    fn take_target(&mut self, wire: &[u8]) -> Option<Vec<u8>> {
+        let charset = self.format.charset?;
+        let mut target = Vec::with_capacity(wire.len());
+        let mut fits = charset.localize(wire, &mut target);
+        if fits.is_ok() && target.len() > self.format.limits.link_target {
+            fits = Err(Unfit::TooLong);
+        }
+        let Err(why) = fits else { return Some(target) };
+        let path = self.path.clone();
+        self.unconverted.push(Unconverted::Target { path, why });
+        None
     }
 
     /// Where an entry may stand: the top of the transfer is a directory, and with incremental
     /// recursion every entry of a list has the same parent.
     fn check_place(&self, position: u32) -> Result<(), ProtocolError> {
+        if self.store.is_nameless(position) {
+            return Ok(());
+        }
         let is_dot =
             self.store.record(position).flags & flag::DOT != 0 || self.store.base(position) == b".";
         if is_dot && !self.store.is_directory(position) {
@@ -309,11 +391,13 @@ impl FlistDecoder {
         }
         let dir = self.store.wire_dir(position);
         match &self.head.owner {
-            Some(owner) if *dir != *owner.path || is_dot => Err(ProtocolError::violation(format!(
-                "\"{}\" is listed as content of \"{}\"",
-                escape(&self.previous.name),
-                escape(&owner.path)
-            ))),
+            Some(owner) if owner.path.is_empty() || *dir != *owner.path || is_dot => {
+                Err(ProtocolError::violation(format!(
+                    "\"{}\" is listed as content of \"{}\"",
+                    escape(&self.previous.name),
+                    escape(&owner.path)
+                )))
+            }
             None if !dir.is_empty() => Err(ProtocolError::violation(format!(
                 "\"{}\" is listed before its directory",
                 escape(&self.previous.name)
@@ -426,6 +510,12 @@ impl FlistDecoder {
         }
     }
 }
+
+/// Of an entry whose name could not be converted.
+const NAMELESS: Shape = Shape {
+    is_absolute: false,
+    is_dot: false,
+};
 
 /// What of an entry has been read.
 #[derive(Clone, Copy)]

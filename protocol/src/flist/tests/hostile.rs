@@ -13,7 +13,7 @@ fn plain() -> FlistFormat {
 }
 
 /// One entry with the fields that every entry has.
-fn entry(flags: i32, name: &[u8], mode: i32) -> Vec<u8> {
+pub(super) fn entry(flags: i32, name: &[u8], mode: i32) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.put_varint(flags | 0x40);
     bytes.put_varint(name.len() as i32);
@@ -24,11 +24,11 @@ fn entry(flags: i32, name: &[u8], mode: i32) -> Vec<u8> {
     bytes
 }
 
-fn file(name: &[u8]) -> Vec<u8> {
+pub(super) fn file(name: &[u8]) -> Vec<u8> {
     entry(0, name, 0o100644)
 }
 
-fn ended(parts: &[&[u8]]) -> Vec<u8> {
+pub(super) fn ended(parts: &[&[u8]]) -> Vec<u8> {
     let mut bytes = parts.concat();
     bytes.extend_from_slice(&[0, 0]);
     bytes

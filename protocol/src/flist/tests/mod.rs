@@ -1,6 +1,7 @@
 //! Tests of file lists as a whole; what concerns one part stands beside it.
 
 mod captures;
+mod charset;
 mod hostile;
 mod recursion;
 mod round_trip;

@@ -210,7 +210,7 @@ proptest! {
         // Slots keep dropped entries, so the order is looked at before any is hidden.
         let arrivals = |list: &FileList| -> Vec<String> {
             let names: Vec<_> = refs.iter().map(|name| name.to_string()).collect();
-            list.positions().map(|position| names[position as usize].clone()).collect()
+            (0..list.len()).filter_map(|slot| list.position(list.ndx_of(slot))).map(|position| names[position as usize].clone()).collect()
         };
         let mut by_key = names.clone();
         by_key.sort_by_key(|name| tree_key(name));

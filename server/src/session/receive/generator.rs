@@ -170,9 +170,9 @@ impl Receiver {
     fn sweep_step(&mut self, sweep: &mut Sweep) -> Result<bool, Fatal> {
         let list = Arc::clone(&self.lists[0].list);
         while sweep.slot < list.len() {
-            let ndx = list.start() + sweep.slot;
+            let slot = sweep.slot;
             sweep.slot += 1;
-            if let Some(entry) = list.entry(ndx)
+            if let Some(entry) = list.slot(slot)
                 && entry.kind() == FileKind::Directory
                 && entry.has_content()
             {
@@ -217,11 +217,12 @@ impl Receiver {
             }
         }
         while self.walk.slot < list.len() {
-            let ndx = list.start() + self.walk.slot;
+            let slot = self.walk.slot;
             self.walk.slot += 1;
-            let Some(entry) = list.entry(ndx) else {
+            let Some(entry) = list.slot(slot) else {
                 continue;
             };
+            let ndx = list.ndx_of(slot);
             // The directory that a first list describes stands in the list itself.
             return self.visit(&list, ndx, &entry);
         }

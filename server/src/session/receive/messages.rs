@@ -6,7 +6,7 @@ use std::io;
 
 use coffre_protocol::ExitCode;
 use coffre_protocol::error::escape;
-use coffre_protocol::flist::EntryRef;
+use coffre_protocol::flist::{EntryRef, Unconverted};
 use coffre_protocol::mux::MessageKind;
 
 use super::{Fatal, Receiver, path_of};
@@ -100,6 +100,40 @@ impl Receiver {
             ExitCode::FileIo,
             format!("rsync: [receiver] {action} \"{shown}\": {}", reason(error)),
         )
+    }
+
+    /// Tells of names that cannot be kept in the charset of `--iconv`: their entries are left out.
+    pub(super) fn tell_unconverted(&mut self) {
+        // Stock names the process; before the transfer there is only one.
+        let process = if self.kept.is_some() {
+            "receiver"
+        } else {
+            "Receiver"
+        };
+        for unconverted in self.decoder.take_unconverted() {
+            self.note_io_error(1);
+            match unconverted {
+                Unconverted::Name { wire, why } => {
+                    let line = [
+                        format!("[{process}] cannot convert filename: ").as_bytes(),
+                        &wire,
+                        format!(" ({})", why.words()).as_bytes(),
+                    ]
+                    .concat();
+                    self.out.wire_text(MessageKind::Error, line);
+                }
+                Unconverted::Target { path, why } => {
+                    let line = [
+                        format!("[{process}] cannot convert symlink data for: \"").as_bytes(),
+                        &self.shown(&path),
+                        format!("\" ({})", why.words()).as_bytes(),
+                    ]
+                    .concat();
+                    self.totals.had_errors = true;
+                    self.out.raw_text(MessageKind::ErrorXfer, line);
+                }
+            }
+        }
     }
 
     /// Tells of attributes that could not be set.

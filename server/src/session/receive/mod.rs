@@ -264,7 +264,8 @@ impl Receiver {
             phase_one_answered: false,
             out: Outgoing::new(Arc::clone(&pipe), agreed.version)
                 .quiet(options.quiet)
-                .routed(options.message_route),
+                .routed(options.message_route)
+                .charset(options.iconv),
             last_output: now,
             totals: Totals::default(),
             buffer: Vec::new(),

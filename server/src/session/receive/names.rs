@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use coffre_protocol::ProtocolError;
+use coffre_protocol::charset::Charset;
 use coffre_protocol::options::{FilesFrom, ServerOptions};
 
 use rustix::io::Errno;
@@ -29,6 +30,10 @@ pub(crate) struct Names {
     ends_in_nul: bool,
     /// The last byte sent was a NUL, or nothing has been sent: another one would end the names.
     after_nul: bool,
+    /// Names are in this charset, and travel in UTF-8.
+    charset: Option<Charset>,
+    /// With a charset: the beginning of a name whose end is still to come.
+    begun: Vec<u8>,
 }
 
 impl Names {
@@ -52,11 +57,29 @@ impl Names {
             file,
             ends_in_nul: options.from0,
             after_nul: true,
+            charset: options.iconv.filter(|_| options.converts_names),
+            begun: Vec::new(),
         }))
     }
 
     /// Appends the next names to `out`. `false`: those were the last.
     fn next(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        let Some(charset) = self.charset else {
+            return self.next_as_they_are(out);
+        };
+        let mut names = std::mem::take(&mut self.begun);
+        let more = self.next_as_they_are(&mut names)?;
+        let whole = names
+            .iter()
+            .rposition(|byte| *byte == 0)
+            .map_or(0, |at| at + 1);
+        self.begun = names.split_off(whole);
+        // No NUL becomes, or comes of, anything else.
+        out.extend_from_slice(&charset.globalize_all(&names));
+        Ok(more)
+    }
+
+    fn next_as_they_are(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         let mut piece = Vec::with_capacity(STEP);
         if let Some(file) = &mut self.file {
             file.take(STEP as u64).read_to_end(&mut piece)?;
@@ -125,6 +148,10 @@ mod tests {
     use super::*;
 
     fn sent(content: &[u8], ends_in_nul: bool) -> Vec<u8> {
+        sent_from(content, ends_in_nul, None)
+    }
+
+    fn sent_from(content: &[u8], ends_in_nul: bool, charset: Option<Charset>) -> Vec<u8> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
         file.rewind().unwrap();
@@ -132,6 +159,8 @@ mod tests {
             file: Some(file),
             ends_in_nul,
             after_nul: true,
+            charset,
+            begun: Vec::new(),
         };
         let mut out = Vec::new();
         while names.next(&mut out).unwrap() {}
@@ -150,6 +179,14 @@ mod tests {
         ] {
             assert_eq!(sent(content, ends_in_nul), names, "{content:?}");
         }
+    }
+
+    #[test]
+    fn names_of_another_charset_travel_in_utf_8_also_across_the_end_of_a_step() {
+        let latin1 = Charset::find(b"latin1").ok();
+        let content = b"caf\xe9\n".repeat(STEP / 4);
+        let names = ["caf\u{e9}\0".as_bytes().repeat(STEP / 4), b"\0".to_vec()].concat();
+        assert_eq!(sent_from(&content, false, latin1), names);
     }
 
     #[test]

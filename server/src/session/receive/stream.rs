@@ -94,7 +94,7 @@ impl Receiver {
                 }
             }
             Expect::FileList => match self.decoder.decode(reader)? {
-                Step::Entry | Step::More => {}
+                Step::Entry | Step::More => self.tell_unconverted(),
                 Step::End { io_error } => {
                     self.note_io_error(io_error as i32);
                     self.list_ended()?;

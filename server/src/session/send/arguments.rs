@@ -82,7 +82,10 @@ impl Sender {
                 self.names.is_read = true;
                 return Ok(at + 1);
             }
-            let name = std::mem::take(&mut self.names.arriving);
+            let mut name = std::mem::take(&mut self.names.arriving);
+            if let Some(charset) = self.options.iconv.filter(|_| self.options.converts_names) {
+                name = charset.localize_all(&name);
+            }
             self.names.bytes += name.len() + size_of::<Vec<u8>>();
             if self.names.bytes > self.limits.list_bytes {
                 return Err(Fatal::violation(

@@ -1,7 +1,9 @@
 //! From what stands in a directory to an entry of a file list.
 
+use std::borrow::Cow;
 use std::io;
 
+use coffre_protocol::charset::Unfit;
 use coffre_protocol::checksum::StrongKind;
 use coffre_protocol::flist::{
     CompleteAcl, EntryFields, IdKind, NamedEntry, Outgoing as OutgoingEntry, XattrSet,
@@ -22,6 +24,12 @@ pub(super) struct Found {
     folder: Folder,
     name: Option<Vec<u8>>,
     target: Vec<u8>,
+}
+
+/// Name and target of an entry as they travel: in UTF-8 with `--iconv`, else as they are.
+struct OnTheWire<'n> {
+    name: Cow<'n, [u8]>,
+    target: Cow<'n, [u8]>,
 }
 
 /// How a directory takes part.
@@ -174,6 +182,9 @@ impl Sender {
             self.file_error("cannot send", &shown, &why);
             return Ok(false);
         }
+        let Some(wire) = self.as_it_travels(name, found) else {
+            return Ok(false);
+        };
         let format = self.encoder.format();
         let (acls, xattrs) = (format.has_acls(), format.has_xattrs());
         let wants_digest = format.checksum_len.is_some() && stat.kind == Kind::File;
@@ -192,7 +203,7 @@ impl Sender {
             _ => 0,
         };
         let fields = EntryFields {
-            name,
+            name: &wire.name,
             mode,
             len,
             mtime: stat.mtime.secs,
@@ -202,7 +213,7 @@ impl Sender {
             uid: stat.uid,
             gid: stat.gid,
             rdev: stat.rdev,
-            link_target: &found.target,
+            link_target: &wire.target,
             digest: digest.as_deref().unwrap_or_default(),
             top_dir: role.top_dir,
             content: role.content,
@@ -226,11 +237,64 @@ impl Sender {
             default_acl: default_acl.as_ref(),
             xattrs: xattr_set.as_ref(),
         };
-        self.put_entry(origin, &entry)?;
+        self.put_entry(origin, name, &entry)?;
         if matches!(stat.kind, Kind::File | Kind::Symlink) {
             self.totals.size += len;
         }
         Ok(true)
+    }
+
+    /// The name and the target of an entry, converted where `--iconv` asks for it. `None`: they
+    /// cannot be, which is told.
+    fn as_it_travels<'n>(
+        &mut self,
+        name: &'n [u8],
+        found: &'n Found,
+    ) -> Option<OnTheWire<'n>> {
+        let format = self.encoder.format();
+        let Some(charset) = format.charset else {
+            return Some(OnTheWire {
+                name: name.into(),
+                target: found.target[..].into(),
+            });
+        };
+        let (name_limit, link_limit) = (format.limits.name, format.limits.link_target);
+        let converts_links = format.converts_links;
+        let mut wire = Vec::with_capacity(name.len() * 2);
+        let fits = charset.globalize(name, &mut wire);
+        if let Err(why) = fits.and(within(&wire, name_limit)) {
+            self.unconverted("filename:", name, why);
+            return None;
+        }
+        if !converts_links {
+            return Some(OnTheWire {
+                name: wire.into(),
+                target: found.target[..].into(),
+            });
+        }
+        let mut target = Vec::with_capacity(found.target.len() * 2);
+        let fits = charset.globalize(&found.target, &mut target);
+        if let Err(why) = fits.and(within(&target, link_limit)) {
+            let shown = [b"\"", &self.shown_of(found)[..], b"\""].concat();
+            self.unconverted("symlink data for:", &shown, why);
+            return None;
+        }
+        Some(OnTheWire {
+            name: wire.into(),
+            target: target.into(),
+        })
+    }
+
+    fn unconverted(&mut self, what: &str, shown: &[u8], why: Unfit) {
+        self.io_error |= 1;
+        self.totals.had_errors = true;
+        let line = [
+            format!("[sender] cannot convert {what} ").as_bytes(),
+            shown,
+            format!(" ({})", why.words()).as_bytes(),
+        ]
+        .concat();
+        self.out.raw_text(MessageKind::ErrorXfer, line);
     }
 
     /// The name of something that the receiver is to delete.
@@ -242,10 +306,15 @@ impl Sender {
             },
             ..OutgoingEntry::default()
         };
-        self.put_entry(origin, &entry)
+        self.put_entry(origin, path, &entry)
     }
 
-    fn put_entry(&mut self, origin: u32, entry: &OutgoingEntry<'_>) -> Result<(), Fatal> {
+    fn put_entry(
+        &mut self,
+        origin: u32,
+        name: &[u8],
+        entry: &OutgoingEntry<'_>,
+    ) -> Result<(), Fatal> {
         let set = self.encoder.entry(entry, &mut self.out);
         if self.encoder.shared_bytes() > self.limits.cache_bytes {
             return Err(Fatal::violation(
@@ -254,7 +323,11 @@ impl Sender {
             ));
         }
         self.totals.entries += 1;
-        self.listing.keep(&entry.fields, set, origin)?;
+        let kept = EntryFields {
+            name,
+            ..entry.fields.clone()
+        };
+        self.listing.keep(&kept, set, origin)?;
         Ok(())
     }
 
@@ -312,6 +385,13 @@ impl Found {
             Some(name) => self.folder.open_file(name),
             None => Err(rustix::io::Errno::ISDIR.into()),
         }
+    }
+}
+
+fn within(bytes: &[u8], limit: usize) -> Result<(), Unfit> {
+    match bytes.len() <= limit {
+        true => Ok(()),
+        false => Err(Unfit::TooLong),
     }
 }
 

@@ -253,15 +253,15 @@ impl Sender {
         let Some(extra) = self.extras.get(&list.start()) else {
             return 0;
         };
-        let Some(slot) = ndx.checked_sub(list.start()) else {
+        if ndx < list.start() {
             return match list.owner() {
                 Some(_) => extra.owner_origin,
                 // The entry `.` of the first list.
-                None => self.origin_of(ndx + 1),
+                None if list.is_empty() => 0,
+                None => self.origin_of(list.ndx_of(0)),
             };
-        };
-        let position = list.positions().nth(slot as usize);
-        position
+        }
+        list.position(ndx)
             .and_then(|position| extra.origins.get(position as usize).copied())
             .unwrap_or(0)
     }

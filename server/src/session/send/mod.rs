@@ -207,7 +207,9 @@ impl Sender {
             buffer: Vec::new(),
             stage: Stage::Opening,
             marks: Marks::default(),
-            out: Outgoing::new(Arc::clone(&pipe), agreed.version).routed(options.message_route),
+            out: Outgoing::new(Arc::clone(&pipe), agreed.version)
+                .routed(options.message_route)
+                .charset(options.iconv),
             last_output: now,
             last_progress: now,
             last_backlog: 0,
