@@ -246,11 +246,7 @@ impl Sender {
 
     /// The name and the target of an entry, converted where `--iconv` asks for it. `None`: they
     /// cannot be, which is told.
-    fn as_it_travels<'n>(
-        &mut self,
-        name: &'n [u8],
-        found: &'n Found,
-    ) -> Option<OnTheWire<'n>> {
+    fn as_it_travels<'n>(&mut self, name: &'n [u8], found: &'n Found) -> Option<OnTheWire<'n>> {
         let format = self.encoder.format();
         let Some(charset) = format.charset else {
             return Some(OnTheWire {
