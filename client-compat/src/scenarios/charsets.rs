@@ -92,8 +92,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 .map(drop)
         })
         .run("-aiHv --delete --iconv=utf8,iso-8859-1 src/ :dst/")
-        .run("-aiH --iconv=utf8,iso-8859-1 :dst/ out/")
-        .run("-aiHc --delete --iconv=utf8,iso-8859-1 :dst/ out/")
+        .run("-ai --iconv=utf8,iso-8859-1 :dst/ out/")
+        .run("-aic --delete --iconv=utf8,iso-8859-1 :dst/ out/")
         .prints_nothing(),
         Scenario::new("iconv-whole-list", "--iconv without incremental recursion")
             .source(western)
