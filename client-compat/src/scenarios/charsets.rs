@@ -8,7 +8,8 @@ use anyhow::Result;
 use crate::scenario::Scenario;
 use crate::tree::{Builder, ordinary};
 
-/// Names that Latin-1 has, which sort differently there and in UTF-8.
+/// Names that Latin-1 has, which sort differently there and in UTF-8. (Hard links are in one
+/// directory, since stock takes the list that comes first in several.)
 fn western(tree: &Builder) -> Result<()> {
     for (number, name) in [
         "café",
@@ -30,8 +31,8 @@ fn western(tree: &Builder) -> Result<()> {
         .file("ö/é", b"y")?
         .symlink("lien", "naïve/über")?
         .symlink("lién", "../ÿ")?
-        .hard_link("café", "o/encore-café")?
-        .hard_link("café", "ö/été")?
+        .hard_link("café", "encore-café")?
+        .hard_link("café", "été")?
         .directory("vidé")
         .map(drop)
 }
