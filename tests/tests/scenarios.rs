@@ -171,6 +171,8 @@ scenarios! {
     copy_links
     safe_links
     munge_links
+    munge_links_there
+    crtimes
     one_file_system
     file_to_new_name
     file_to_existing_name
@@ -393,6 +395,7 @@ scenarios! {
     temp_dir_missing
     immutable_destination_parts
     write_batch
+    write_batch_replayed
     pull
     pull_everything
     pull_verbose

@@ -21,6 +21,37 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         .exits(23)
         .prints("Permission denied")
         .leaves("!docs/big"),
+        Scenario::new(
+            "write-batch-replayed",
+            "what such a batch holds, over files that are there",
+        )
+        .source(ordinary)
+        .run("-aHX src/ :dst/")
+        .run("-aHX src/ out/")
+        .change_source("edits", |tree| {
+            tree.append("docs/big", b"more")?
+                .file("docs/new", b"x")?
+                .remove("docs/file1")?
+                .xattr("docs/file2", "user.note", &[b'y'; 100])
+                .map(drop)
+        })
+        .run("-aiHX --delete --only-write-batch=batch src/ :dst/")
+        .leaves("!docs/new")
+        .compares(Compare {
+            tree: false,
+            ..Compare::default()
+        })
+        .run("-aiHX --delete --read-batch=batch out/")
+        .compares(Compare {
+            tree: false,
+            ..Compare::default()
+        })
+        .run("-aciHX --delete src/ out/")
+        .prints_nothing()
+        .compares(Compare {
+            tree: false,
+            ..Compare::default()
+        }),
         Scenario::new("vanished-source", "a file that is gone when its turn comes")
             .source(|tree| {
                 ordinary(tree)?;

@@ -273,6 +273,30 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         )
         .source(ordinary)
         .run("-ai --munge-links src/ :dst/"),
+        Scenario::new(
+            "munge-links-there",
+            "the server munges links, and takes it back",
+        )
+        .source(|tree| {
+            ordinary(tree)?;
+            tree.symlink("absolute", "/etc/passwd")?
+                .symlink("munged", "/rsyncd-munged/x")
+                .map(drop)
+        })
+        .run("-ai -M--munge-links src/ :dst/")
+        .run("-ai -M--munge-links src/ :dst/")
+        .prints_nothing()
+        .run("-ai --safe-links -M--munge-links src/ :safe/")
+        .run("-ai -M--munge-links :dst/ out/")
+        .run("-ai :dst/ raw/")
+        .since("3.1.0"),
+        Scenario::new("crtimes", "creation times, which Linux cannot set")
+            .source(ordinary)
+            .run("-ai -M--crtimes src/ :dst/")
+            .exits(12)
+            .run("-ai -M-N :dst/ out/")
+            .exits(12)
+            .since("3.1.0"),
         Scenario::new("one-file-system", "-x")
             .source(ordinary)
             .run("-aix src/ :dst/")

@@ -53,6 +53,8 @@ pub struct FlistFormat {
     pub charset: Option<Charset>,
     /// Both sides convert the targets of symlinks too.
     pub converts_links: bool,
+    /// `--munge-links`: targets that arrive get a prefix that makes the links unusable here.
+    pub munges_links: bool,
     pub limits: Limits,
 }
 
@@ -138,6 +140,7 @@ impl FlistFormat {
             delete_missing_args: false,
             charset: None,
             converts_links: false,
+            munges_links: false,
             limits: Limits::default(),
         }
     }

@@ -44,7 +44,7 @@ mod xattr;
 
 pub use acl::{Acl, AclCache, AclKind, CompleteAcl, NamedEntry};
 pub use by_dir::NamesByDir;
-pub use decode::{FlistDecoder, IdStep, Step, Unconverted};
+pub use decode::{FlistDecoder, IdStep, MUNGED, Step, Unconverted};
 pub use encode::{FlistEncoder, Outgoing};
 pub use entry::{EntryFields, EntryRef, FileKind};
 pub use format::{FlistFormat, Limits};

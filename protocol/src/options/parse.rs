@@ -216,6 +216,10 @@ impl Draft {
             }
         });
 
+        if options.crtimes {
+            // Linux has no call that sets them; stock servers there say the same.
+            return refuse("The server does not support --crtimes (-N)");
+        }
         if self.delete_conflict {
             return refuse("You may not combine multiple --delete-WHEN options.");
         }

@@ -10,17 +10,11 @@ type Asked = fn(&ServerOptions) -> bool;
 /// Not performed yet by the receiving end. To perform an option, teach the engine and delete its row.
 const NOT_YET: &[(&str, Asked)] = &[
     ("--fuzzy", |o| o.fuzzy != Fuzzy::No),
-    ("--only-write-batch", |o| o.only_write_batch),
-    ("--crtimes", |o| o.crtimes),
     ("--keep-dirlinks", |o| o.keep_dirlinks),
-    ("--munge-links", |o| o.munge_links),
 ];
 
 /// The same for the sending end. What else a client says about its own files is of no concern.
-const NOT_YET_SENDING: &[(&str, Asked)] = &[
-    ("--crtimes", |o| o.crtimes),
-    ("--munge-links", |o| o.munge_links),
-];
+const NOT_YET_SENDING: &[(&str, Asked)] = &[];
 
 /// Dangerous here, whatever the engine learns.
 const NEVER: &[(&str, Asked, &str)] = &[

@@ -166,7 +166,6 @@ fn every_option_sets_its_field() {
         "-t" => times = true;
         "-U" => atimes = true;
         "-UU" => open_noatime = true;
-        "-N" => crtimes = true;
         "-p" => perms = true;
         "-E" => executability = true;
         "-A" => acls = true;
@@ -492,14 +491,18 @@ fn what_names_files_of_the_server_or_filters_is_refused_with_a_reason() {
 }
 
 #[test]
+fn what_linux_cannot_do_is_refused_in_the_words_of_stock() {
+    for words in ["-N", "--crtimes", "--sender -N"] {
+        let error = try_parse(&format!("-r {words} . x")).unwrap_err();
+        assert_eq!(error.message, "The server does not support --crtimes (-N)");
+        assert_eq!(error.exit.code(), 1);
+    }
+    assert!(try_parse("-r -N --no-N . x").is_ok());
+}
+
+#[test]
 fn what_is_not_performed_is_refused_by_name() {
-    for (words, option) in [
-        ("-y", "--fuzzy"),
-        ("--only-write-batch=X", "--only-write-batch"),
-        ("-N", "--crtimes"),
-        ("-K", "--keep-dirlinks"),
-        ("--munge-links", "--munge-links"),
-    ] {
+    for (words, option) in [("-y", "--fuzzy"), ("-K", "--keep-dirlinks")] {
         let refusal = push(words).refusal().unwrap();
         assert_eq!(
             refusal.message,
@@ -536,7 +539,6 @@ fn what_is_not_performed_is_refused_by_name() {
         assert_eq!(pull(words), None, "{words}");
     }
     for (words, sentence) in [
-        ("-N", "this server does not support --crtimes yet"),
         (
             "--remove-source-files",
             "this server refuses --remove-source-files: a restore takes",

@@ -65,6 +65,7 @@ impl Agreed {
             delete_missing_args: options.missing_args == MissingArgs::Delete,
             charset: options.iconv,
             converts_links: options.converts_links(),
+            munges_links: options.munge_links,
             ..FlistFormat::new(self.version)
         }
     }

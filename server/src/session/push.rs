@@ -22,7 +22,7 @@ use super::receive::{Names, Receiver};
 use super::send::{Sender, View};
 use super::{Admitted, Pipe};
 use crate::config::{LandlockPolicy, SeccompPolicy, SessionLimits};
-use crate::confine::{Metadata, TenantRoot, landlock};
+use crate::confine::{Kind, Metadata, TenantPath, TenantRoot, landlock};
 use crate::fence::seccomp;
 
 /// How long a client may take for its part of the handshake.
@@ -283,6 +283,8 @@ impl Push {
         let mut end = self.end;
         let mut names = None;
         if let End::Receive(root) = &mut end {
+            check_munging(root, &options)
+                .map_err(|error| (Arc::clone(&pipe), Refused::Usage(error)))?;
             let metadata = match options.fake_super {
                 true => Metadata::Xattr,
                 false => root.metadata(),
@@ -312,6 +314,19 @@ impl Push {
                     .run(&opening.bytes)
             }
         })
+    }
+}
+
+/// A directory where munged links lead to would make them work.
+fn check_munging(root: &TenantRoot, options: &ServerOptions) -> Result<(), ProtocolError> {
+    let munged = TenantPath::parse(b"rsyncd-munged").ok();
+    let exists = options.munge_links
+        && munged.is_some_and(|path| matches!(root.kind_at(&path), Ok(Some(Kind::Dir))));
+    match exists {
+        true => Err(ProtocolError::unsupported(
+            "Symlink munging is unsafe when a /rsyncd-munged directory exists.",
+        )),
+        false => Ok(()),
     }
 }
 

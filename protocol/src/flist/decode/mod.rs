@@ -254,7 +254,7 @@ impl FlistDecoder {
     }
 
     fn add(&mut self, unit: Unit<'_>) -> Result<u32, ProtocolError> {
-        let target;
+        let (target, munged);
         let mut unit = unit;
         let shape = self.take_name()?;
         self.previous.follow(&unit, &self.format);
@@ -296,6 +296,10 @@ impl FlistDecoder {
             target = self.take_target(fields.link_target);
             is_nameless |= target.is_none();
             fields.link_target = target.as_deref().unwrap_or_default();
+        }
+        if self.format.munges_links && !fields.link_target.is_empty() {
+            munged = [MUNGED, fields.link_target].concat();
+            fields.link_target = &munged;
         }
         let position = if is_nameless {
             self.store.push(NAMELESS.name(b""), fields)?
@@ -510,6 +514,9 @@ impl FlistDecoder {
         }
     }
 }
+
+/// What `--munge-links` puts before the target of a symlink: a directory that is not there.
+pub const MUNGED: &[u8] = b"/rsyncd-munged/";
 
 /// Of an entry whose name could not be converted.
 const NAMELESS: Shape = Shape {

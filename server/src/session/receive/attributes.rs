@@ -365,7 +365,8 @@ impl Receiver {
 
     /// Whether xattr values travel with this item, in both directions.
     pub(super) fn exchanges_xattrs(&self, item: &ItemHead) -> bool {
-        self.policy.xattrs && !self.policy.dry_run && self.negotiated.exchanges_xattrs(item.flags)
+        let transfers = !self.policy.dry_run || self.policy.batch_only;
+        self.policy.xattrs && transfers && self.negotiated.exchanges_xattrs(item.flags)
     }
 
     /// The values of an entry's set are asked for: nobody else may.

@@ -90,6 +90,8 @@ pub(super) struct Policy {
     pub(super) fsync: bool,
     pub(super) mkpath: bool,
     pub(super) dry_run: bool,
+    /// A dry run in which the client writes a batch: requests carry sums, replies no data.
+    pub(super) batch_only: bool,
     pub(super) reports_success: bool,
     pub(super) reports_up_to_date: bool,
 
@@ -194,6 +196,7 @@ impl Policy {
             fsync: options.fsync,
             mkpath: options.mkpath,
             dry_run: !options.changes_disk(),
+            batch_only: options.only_write_batch && !options.dry_run,
             reports_success: options.remove_source != RemoveSource::No,
             reports_up_to_date: options.remove_source == RemoveSource::SourceFiles,
             deletion: options.deletion(version),

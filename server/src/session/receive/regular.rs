@@ -212,8 +212,8 @@ impl Receiver {
         self.put_item(ndx, &item, exchanges.then_some(&extra.missing));
         self.links.requested(ndx, entry);
         self.opened(ndx)?;
-        if self.policy.dry_run {
-            self.await_reply(Awaited::dry_run(ndx, item));
+        if self.policy.dry_run && !self.policy.batch_only {
+            self.await_reply(Awaited::dry_run(ndx, item, Vec::new()));
             return Ok(());
         }
         let found = found.filter(|_| !self.policy.whole_file);
@@ -227,7 +227,10 @@ impl Receiver {
         let found = found.filter(|_| !head.is_empty());
         let basis = found.as_ref().map(|found| found.basis.clone());
         let missing = extra.missing;
-        self.await_reply(Awaited::file(ndx, item, missing, head, basis, is_redo));
+        self.await_reply(match self.policy.batch_only {
+            true => Awaited::dry_run(ndx, item, missing),
+            false => Awaited::file(ndx, item, missing, head, basis, is_redo),
+        });
         // What is appended to is told by its length alone.
         let appends = self.policy.append != Append::No && !is_redo;
         if let Some(OpenBasis { file, len, .. }) = found.filter(|_| !appends) {
@@ -277,7 +280,8 @@ impl Receiver {
         let Some(Stat { size: 1.., .. }) = &target.stat else {
             return None;
         };
-        if self.policy.whole_file || self.policy.dry_run {
+        let asks_for_data = !self.policy.dry_run || self.policy.batch_only;
+        if self.policy.whole_file || !asks_for_data {
             return None;
         }
         match self.open_basis(entry, Basis::destination()) {

@@ -6,7 +6,7 @@ use std::io;
 use coffre_protocol::charset::Unfit;
 use coffre_protocol::checksum::StrongKind;
 use coffre_protocol::flist::{
-    CompleteAcl, EntryFields, IdKind, NamedEntry, Outgoing as OutgoingEntry, XattrSet,
+    CompleteAcl, EntryFields, IdKind, MUNGED, NamedEntry, Outgoing as OutgoingEntry, XattrSet,
 };
 use coffre_protocol::mux::MessageKind;
 
@@ -97,6 +97,9 @@ impl Sender {
         let options = &self.options;
         let follows =
             options.copy_links || options.copy_unsafe_links && is_unsafe_link(&found.target, path);
+        if options.munge_links {
+            unmunge(&mut found.target);
+        }
         if !follows && !options.copy_dirlinks {
             return Some(found);
         }
@@ -134,10 +137,13 @@ impl Sender {
             return Ok(None);
         };
         let folder = self.view.open(&parent)?;
-        let target = match stat.kind {
+        let mut target = match stat.kind {
             Kind::Symlink => folder.read_link(&name)?,
             _ => Vec::new(),
         };
+        if self.options.munge_links {
+            unmunge(&mut target);
+        }
         Ok(Some(Found {
             stat,
             place: parent,
@@ -381,6 +387,13 @@ impl Found {
             Some(name) => self.folder.open_file(name),
             None => Err(rustix::io::Errno::ISDIR.into()),
         }
+    }
+}
+
+/// Takes off what `--munge-links` put before a target when it was pushed.
+fn unmunge(target: &mut Vec<u8>) {
+    if let Some(bare) = target.strip_prefix(MUNGED).filter(|bare| !bare.is_empty()) {
+        *target = bare.to_vec();
     }
 }
 
