@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
@@ -121,11 +122,25 @@ impl Clients {
     }
 
     pub fn sshd(&self) -> Result<&Program> {
-        self.sshd
-            .as_ref()
-            .context("no sshd on this system; install the package openssh-server")
+        self.sshd.as_ref().context(NO_SSHD)
+    }
+
+    /// The same, looked up once in the life of this process: each stock server needs it, and to ask
+    /// some twenty programs of the cache for their versions takes longer than many a scenario.
+    pub fn system_sshd() -> Result<&'static Program> {
+        static FOUND: OnceLock<Option<Program>> = OnceLock::new();
+        let found = match FOUND.get() {
+            Some(found) => found,
+            None => {
+                let found = on_path("sshd", &["-V"])?;
+                FOUND.get_or_init(|| found)
+            }
+        };
+        found.as_ref().context(NO_SSHD)
     }
 }
+
+const NO_SSHD: &str = "no sshd on this system; install the package openssh-server";
 
 fn pick<'a>(name: &str, found: &'a [Program], wanted: Option<&str>) -> Result<&'a Program> {
     let Some(wanted) = wanted else {

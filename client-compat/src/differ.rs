@@ -401,7 +401,8 @@ impl Side {
                     action(&self.place)
                 })
             });
-            let outcome = invocation.run()?;
+            let mut outcome = invocation.run()?;
+            lab.shell.kind.forget_cautions(&mut outcome.stderr);
             if let Some(meanwhile) = meanwhile {
                 meanwhile.join().map_err(|_| anyhow!("it panicked"))??;
             }

@@ -64,21 +64,7 @@ impl Keys {
         self.dir.join(name)
     }
 
-    /// `SHA256:…` of the host key.
-    pub fn host_fingerprint(&self) -> Result<String> {
-        let file = self.host_key();
-        let said = tool(
-            "ssh-keygen",
-            &["-l".as_ref(), "-f".as_ref(), file.as_os_str()],
-        )?;
-        String::from_utf8_lossy(&said)
-            .split_whitespace()
-            .find(|word| word.starts_with("SHA256:"))
-            .map(str::to_owned)
-            .context("ssh-keygen names no fingerprint")
-    }
-
-    /// `ssh-ed25519 AAAA…` of `client` or `stranger`.
+    /// `ssh-ed25519 AAAA…` of `host`, `client` or `stranger`.
     pub fn public(&self, name: &str) -> Result<String> {
         let path = self.dir.join(name).with_extension("pub");
         let line = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;

@@ -47,8 +47,7 @@ exec "$3" -D -e -f "$4"
 impl Stock {
     /// Starts it with its files in `dir`; `rsync` is what clients get when they ask for `rsync`.
     pub fn start(dir: &Path, keys: &Keys, rsync: &Path) -> Result<Self> {
-        let clients = Clients::find()?;
-        let sshd = &clients.sshd()?.path;
+        let sshd = Clients::system_sshd()?;
         let base = dir.join("base");
         let bin = dir.join("bin");
         let overlays = dir.join("overlays");
@@ -75,7 +74,7 @@ impl Stock {
             .args(["/bin/sh", "-c", START, "sh"])
             .arg(&base)
             .arg(&overlays)
-            .arg(sshd)
+            .arg(&sshd.path)
             .arg(&config)
             .current_dir("/")
             .stdin(Stdio::null())
