@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn only_the_caution_of_dbclient_is_taken_out() {
-        let said = b"x\n/usr/bin/dbclient: Caution, skipping hostkey check for 127.0.0.1\n\nrsync: y\n";
+        let said =
+            b"x\n/usr/bin/dbclient: Caution, skipping hostkey check for 127.0.0.1\n\nrsync: y\n";
         let left = |kind: ShellKind| {
             let mut said = said.to_vec();
             kind.forget_cautions(&mut said);
