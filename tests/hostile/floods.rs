@@ -151,10 +151,10 @@ fn filter_rules_made_to_blow_up_end() {
             }
             assert!(!peer.end().timed_out, "{star}");
         }
-        let all = (0..2000).fold(Wire::old(), |wire, _| {
+        let all = (0..4000).fold(Wire::old(), |wire, _| {
             rule(wire, &format!("- {}", "x".repeat(5000)))
         });
-        let text = yard.refused("10 MB of rules", exec, all);
+        let text = yard.refused("20 MB of rules", exec, all);
         assert!(text.contains("filter rules exceed"), "{text}");
         for len in [5120, i32::MAX, -1] {
             yard.refused(
@@ -163,5 +163,41 @@ fn filter_rules_made_to_blow_up_end() {
                 Wire::old().int(len),
             );
         }
+    });
+}
+
+/// What is noted until the end counts as lists do: names that are to go, and groups of links.
+#[test]
+fn notes_without_end_are_refused_before_they_take_the_memory() {
+    let Some(yard) = Yard::new("", "") else {
+        return;
+    };
+    let many = yard.bed.coffre.home().join("live/dst/many");
+    std::fs::create_dir(&many).unwrap();
+    for n in 0..40_000 {
+        std::fs::File::create(many.join(format!("{n:0200}"))).unwrap();
+    }
+    yard.during(|| {
+        for when in ["delay", "during", "before"] {
+            let exec = format!("rsync --server -r --delete-{when} . /dst");
+            let stream = Wire::old().int(0).top(b".").top(b"many").end();
+            let mut peer = yard.peer(&exec);
+            peer.say(stream);
+            peer.hear(60);
+            let text = yard.assert_refused(&format!("40,000 names that go, {when}"), &peer.end());
+            assert!(text.contains("what is noted of"), "{text}");
+        }
+        std::fs::remove_dir_all(&many).unwrap();
+        // Each of two names; the second says no more than where the first is.
+        let pair = |wire: Wire, n: i32| {
+            let (first, second) = (format!("{n:05}a"), format!("{n:05}b"));
+            let wire = wire.new_entry(0x1200, first.as_bytes());
+            let wire = wire.values(0o100_644, 5);
+            wire.new_entry(0x0200, second.as_bytes()).varint(2 * n)
+        };
+        let list = (0..20_000).fold(Wire::default(), pair);
+        let exec = "rsync --server -rHe.Lsf . /dst";
+        let text = yard.refused("20,000 groups of links", exec, list.byte(0).framed());
+        assert!(text.contains("what is noted of"), "{text}");
     });
 }

@@ -139,14 +139,7 @@ fn a_storm_of_reconnects_leaves_nothing_behind() {
             peers.into_iter().for_each(super::yard::Peer::vanish);
         }
         // All their threads have ended.
-        let pid = yard.bed.coffre.pid();
-        let sessions = || {
-            let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-            let names = tasks
-                .flatten()
-                .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
-            names.filter(|name| name.starts_with("push")).count()
-        };
+        let sessions = || yard.sessions();
         let patience = Instant::now() + Duration::from_secs(30);
         // The neighbour may have one.
         while sessions() > 1 && Instant::now() < patience {

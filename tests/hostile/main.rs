@@ -14,5 +14,6 @@ mod logins;
 mod names;
 mod options;
 mod replies;
+mod sender;
 mod wire;
 mod yard;

@@ -98,9 +98,31 @@ impl Wire {
         self.byte(0xf0).bytes(&value.to_le_bytes())
     }
 
-    /// A client of protocol 31, whose data so far is framed; no frame is longer than 60,000 bytes.
+    /// A client of protocol 31, whose data so far is framed.
     pub(crate) fn framed(self) -> Self {
-        let mut wire = Self::default().int(31);
+        let framed = self.in_frames();
+        Self::default().int(31).bytes(&framed.0)
+    }
+
+    /// A first file index of protocol 30, as the difference to the one before, which is none.
+    pub(crate) fn first_ndx(self, ndx: i32) -> Self {
+        match ndx {
+            0..=252 => self.byte(ndx as u8 + 1),
+            253.. => {
+                let [a, b, c, d] = ndx.to_be_bytes();
+                self.bytes(&[0xfe, a | 0x80, d, c, b])
+            }
+            // Below none a byte tells which, and the number comes without its sign.
+            _ => {
+                let [a, b, c, d] = (-ndx).to_be_bytes();
+                self.bytes(&[0xff, 0xfe, a | 0x80, d, c, b])
+            }
+        }
+    }
+
+    /// The data so far, in frames of no more than 60,000 bytes.
+    pub(crate) fn in_frames(self) -> Self {
+        let mut wire = Self::default();
         for piece in self.0.chunks(60_000) {
             wire = wire.int(piece.len() as i32 | 7 << 24).bytes(piece);
         }

@@ -147,7 +147,9 @@ impl Yard {
         assert!(text.contains("(code "), "{what}: without a word: {text}");
         let home = self.bed.coffre.home().display().to_string();
         assert!(!text.contains(&home), "{what}: {text}");
-        println!("{what}: {}", text.replace(|c: char| c.is_control(), " "));
+        let shown = text.replace(|c: char| c.is_control(), " ");
+        let last = shown.char_indices().rev().nth(250).map_or(0, |(at, _)| at);
+        println!("{what}: {}", &shown[last..]);
         text
     }
 
@@ -159,10 +161,33 @@ impl Yard {
             .unwrap();
         Peer::start(&config, exec)
     }
+
+    /// A client that reads nothing.
+    pub(crate) fn deaf_peer(&self, exec: &str) -> Peer {
+        let config = self
+            .bed
+            .ssh_config("client", self.bed.coffre.port())
+            .unwrap();
+        Peer::begin(&config, exec, false)
+    }
+
+    /// Sessions at work, the neighbour's too.
+    pub(crate) fn sessions(&self) -> usize {
+        let pid = self.bed.coffre.pid();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let names = tasks
+            .flatten()
+            .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|name| name.starts_with("rsync ")).count()
+    }
 }
 
 impl Peer {
     pub(crate) fn start(config: &Path, exec: &str) -> Peer {
+        Self::begin(config, exec, true)
+    }
+
+    fn begin(config: &Path, exec: &str, reads: bool) -> Peer {
         let mut child = Command::new("ssh")
             .arg("-F")
             .arg(config)
@@ -174,10 +199,10 @@ impl Peer {
             .spawn()
             .unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let readers = vec![
-            listen(child.stdout.take().unwrap(), Arc::clone(&heard)),
-            listen(child.stderr.take().unwrap(), Arc::clone(&heard)),
-        ];
+        let mut readers = vec![listen(child.stderr.take().unwrap(), Arc::clone(&heard))];
+        if reads {
+            readers.push(listen(child.stdout.take().unwrap(), Arc::clone(&heard)));
+        }
         Peer {
             stdin: child.stdin.take(),
             child,

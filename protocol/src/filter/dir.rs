@@ -105,7 +105,8 @@ struct Open {
 }
 
 impl DirFilter {
-    /// Largest merge file, and all that are in force at one time, in bytes. The walker need not
+    /// Largest merge file, and all that are in force at one time, in bytes, of which each rule takes
+    /// [`FilterList::EACH`] beside its text. The walker need not
     /// read more than one byte beyond it.
     pub const MAX_BYTES: usize = 4 << 20;
     /// Most files read for one directory.
@@ -218,7 +219,9 @@ impl DirFilter {
                 });
             }
             Some(content) => {
-                self.account(content.len())?;
+                let words = content.split(u8::is_ascii_whitespace);
+                let rules = words.filter(|word| !word.is_empty()).count();
+                self.account(content.len() + FilterList::EACH * rules)?;
                 reading.open.push(Open::new(wanted, content));
             }
         }

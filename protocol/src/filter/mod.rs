@@ -155,8 +155,10 @@ pub struct FilterList {
 impl FilterList {
     /// Longest rule on the wire, in bytes.
     pub const MAX_RULE: usize = 5119;
-    /// All rules on the wire together, in bytes.
-    pub const MAX_LIST: usize = 8 << 20;
+    /// All rules on the wire together, in bytes, of which each takes [`Self::EACH`] beside its text.
+    pub const MAX_LIST: usize = 16 << 20;
+    /// What a rule takes in memory beside its text, in bytes.
+    pub const EACH: usize = 128;
 
     /// An empty list. `root` is the absolute path of the transfer's root in the client's view;
     /// rules with the modifier `/` look at it.
@@ -186,7 +188,7 @@ impl FilterList {
             }
         };
         let text = reader.bytes(len)?;
-        self.received_bytes += len;
+        self.received_bytes += len + Self::EACH;
         if self.received_bytes > Self::MAX_LIST {
             let text = format!("the filter rules exceed {} bytes", Self::MAX_LIST);
             return Err(ProtocolError::stream(text).into());

@@ -425,6 +425,11 @@ impl Flists {
         }
     }
 
+    /// Bytes of memory that the lists and the table of directories take, without adding up.
+    pub fn held_bytes(&self) -> usize {
+        self.list_bytes + self.table.capacity() * size_of::<Directory>()
+    }
+
     /// Bytes of memory that all of it takes.
     pub fn bytes(&self) -> usize {
         let held: usize = self

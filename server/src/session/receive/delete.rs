@@ -18,6 +18,7 @@ use coffre_protocol::flist::{EntryRef, FileList, NamesByDir};
 use coffre_protocol::mux::MessageKind;
 
 use super::generator::{Job, Target};
+use super::notes::cost;
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{Dir, Escape, Kind};
 
@@ -59,6 +60,8 @@ struct Level {
     path: Vec<u8>,
     /// What still has to go, the next one last.
     rest: Vec<Found>,
+    /// Bytes that `rest` took at first.
+    bytes: usize,
     /// Nothing stays in it, as far as is known.
     is_empty: bool,
 }
@@ -69,6 +72,7 @@ impl Deletion {
         Self {
             levels: vec![Level {
                 path: path.to_vec(),
+                bytes: bytes_of(&found),
                 rest: found,
                 is_empty: true,
             }],
@@ -123,17 +127,21 @@ impl Receiver {
         let wanted: HashSet<&[u8]> = index.names(list, directory).collect();
         let found = match self.scan(dir, directory, false, |name| !wanted.contains(name)) {
             Ok((found, _)) => found,
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                return Err(self.too_much_noted());
+            }
             Err(error) => {
                 self.file_error("readdir", directory, &error);
                 return Ok(());
             }
         };
         if self.policy.deletes_delayed() {
-            self.delayed_deletions
-                .extend(found.into_iter().rev().map(|item| {
-                    let is_dir = item.kind == Kind::Dir;
-                    (join(directory, &item.name), is_dir)
-                }));
+            for item in found.into_iter().rev() {
+                let path = join(directory, &item.name);
+                self.delayed_deletion_bytes += cost(&path);
+                self.delayed_deletions
+                    .push_back((path, item.kind == Kind::Dir));
+            }
         } else if !found.is_empty() {
             self.deletions.push_back(Deletion::within(directory, found));
         }
@@ -157,6 +165,7 @@ impl Receiver {
         let Some((path, is_dir)) = self.delayed_deletions.pop_front() else {
             return Ok(false);
         };
+        self.delayed_deletion_bytes -= cost(&path);
         let (parent, name) = split(&path);
         if let Ok(Some(dir)) = self.dir_at(parent)
             && let Ok(Some(stat)) = dir.stat(name)
@@ -188,6 +197,7 @@ impl Receiver {
 
     /// What stands in a directory and is at risk, in list order; and whether that is everything
     /// of it that `concerns` the caller.
+    /// Errors: OutOfMemory for more names than the session may have memory for.
     fn scan(
         &mut self,
         dir: &Arc<Dir>,
@@ -197,6 +207,7 @@ impl Receiver {
     ) -> io::Result<(Vec<Found>, bool)> {
         let mut found = Vec::new();
         let mut is_all = true;
+        let (mut bytes, limit) = (0, self.limit_bytes);
         let protection = &self.protection;
         let out = &mut self.out;
         dir.visit_entries(|entry| {
@@ -225,12 +236,22 @@ impl Receiver {
                 is_all = false;
             } else {
                 let name = entry.name;
+                bytes += cost(&name);
+                if bytes > limit {
+                    return Err(io::ErrorKind::OutOfMemory.into());
+                }
                 found.push(Found { name, kind });
             }
             Ok(())
         })?;
         found.sort_by(Found::list_order);
         Ok((found, is_all))
+    }
+
+    /// Bytes of names that wait to go.
+    pub(super) fn deletion_bytes(&self) -> usize {
+        let levels = self.deletions.iter().flat_map(|one| &one.levels);
+        levels.map(|level| level.bytes + cost(&level.path)).sum()
     }
 
     /// Takes a step of the oldest deletion: one thing goes, or a directory is looked into.
@@ -370,6 +391,7 @@ impl Receiver {
         let mut level = Level {
             path,
             rest: Vec::new(),
+            bytes: 0,
             is_empty: false,
         };
         let dir = match self.dir_at(&level.path) {
@@ -391,7 +413,11 @@ impl Receiver {
             Ok((found, is_all)) => {
                 // What a rule protects keeps the directory.
                 level.is_empty = is_all;
+                level.bytes = bytes_of(&found);
                 level.rest = found;
+            }
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                return Err(self.too_much_noted());
             }
             Err(error) => self.file_error("readdir", &level.path, &error),
         }
@@ -532,6 +558,10 @@ impl Receiver {
             }
         }
     }
+}
+
+fn bytes_of(found: &[Found]) -> usize {
+    found.iter().map(|item| cost(&item.name)).sum()
 }
 
 fn is_no_directory(error: &io::Error) -> bool {

@@ -13,6 +13,7 @@ use super::attributes;
 use super::decide;
 use super::delete::Way;
 use super::generator::Target;
+use super::notes;
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{Attributes, FileTime, Kind};
 
@@ -60,6 +61,8 @@ impl Receiver {
         if !own {
             return Ok(());
         }
+        // It does not come again.
+        self.made_dirs.remove(&path);
         let is_new = is_missing || was_made;
         let implied = entry.is_implied() && self.policy.no_implied_dirs;
         if !implied {
@@ -210,8 +213,9 @@ impl Receiver {
         let Some(entry) = home.slot(slot) else { return };
         if self.policy.deletes_late() {
             if decide::keeps_time(&self.policy, FileKind::Directory) {
-                self.late_repairs
-                    .push((directory_path(&entry), entry.mtime()));
+                let path = directory_path(&entry);
+                self.late_repairs_bytes += notes::cost(&path);
+                self.late_repairs.push((path, entry.mtime()));
             }
         } else {
             self.repair(&entry);
@@ -262,6 +266,7 @@ impl Receiver {
         for (path, mtime) in std::mem::take(&mut self.late_repairs) {
             self.repair_time(&path, mtime);
         }
+        self.late_repairs_bytes = 0;
         let lists: Vec<_> = self
             .lists
             .iter()

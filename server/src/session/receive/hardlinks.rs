@@ -19,6 +19,7 @@ use coffre_protocol::item::ItemFlags;
 use super::decide;
 use super::delete::Way;
 use super::generator::{Job, Target};
+use super::notes::cost;
 use super::phases::Stage;
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{Kind, Replace, Stat};
@@ -53,9 +54,16 @@ struct Leader {
 #[derive(Debug, Default)]
 pub(super) struct Links {
     groups: HashMap<u32, Group>,
+    /// Of paths and of members that wait.
+    bytes: usize,
 }
 
 impl Links {
+    /// Of memory. The table of groups is taken as half full.
+    pub(super) fn bytes(&self) -> usize {
+        2 * self.groups.len() * size_of::<(u32, Group)>() + self.bytes
+    }
+
     pub(super) fn list_arrived(&mut self, list: &FileList) {
         for (ndx, entry) in list.iter() {
             if let Some(group) = entry.hard_link_group() {
@@ -72,6 +80,7 @@ impl Links {
         match group {
             Some(group) if group.state == State::Unstarted && group.last != ndx => {
                 group.waiting.push(ndx);
+                self.bytes += size_of::<u32>();
                 true
             }
             _ => false,
@@ -118,6 +127,7 @@ impl Receiver {
             State::Unstarted => Ok(false),
             State::InProgress => {
                 group.waiting.push(ndx);
+                self.links.bytes += size_of::<u32>();
                 self.opened(ndx)?;
                 Ok(true)
             }
@@ -158,6 +168,8 @@ impl Receiver {
         }
         group.state = State::Done(leader.clone());
         let waiting = std::mem::take(&mut group.waiting);
+        self.links.bytes += cost(&leader);
+        self.links.bytes -= size_of::<u32>() * waiting.len();
         for member in waiting.into_iter().rev() {
             let place = self.list_of(member)?;
             let list = Arc::clone(&self.lists[place].list);
@@ -184,6 +196,7 @@ impl Receiver {
         {
             group.state = State::Unstarted;
             let waiting = std::mem::take(&mut group.waiting);
+            self.links.bytes -= size_of::<u32>() * waiting.len();
             if let Some(last) = waiting.last() {
                 group.last = *last;
             }

@@ -96,6 +96,11 @@ impl Outstanding {
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
+
+    /// Of memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.queue.len() * size_of::<Awaited>() + 2 * self.not_sent.len() * size_of::<u32>()
+    }
 }
 
 /// What became of a file that is whole.

@@ -32,6 +32,7 @@ mod keeping;
 mod lists;
 pub(super) mod messages;
 mod names;
+mod notes;
 mod owners;
 mod phases;
 mod policy;
@@ -42,7 +43,7 @@ mod stream;
 mod totals;
 mod writer;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,7 @@ use self::hardlinks::Links;
 use self::incoming::{Incoming, Outstanding};
 use self::lists::ListState;
 pub(crate) use self::names::Names;
+use self::notes::Paths;
 use self::owners::Owners;
 use self::phases::{Marks, Stage};
 use self::policy::Policy;
@@ -122,6 +124,8 @@ pub(crate) struct Receiver {
     last_input: Instant,
 
     // The lists.
+    /// Of lists that are held, and of what is noted on the way, in bytes.
+    limit_bytes: usize,
     flists: Flists,
     lists: VecDeque<ListState>,
     /// A list whose id lists are still to come.
@@ -140,14 +144,15 @@ pub(crate) struct Receiver {
     summing: Option<Summing>,
     links: Links,
     protection: Protection,
-    failed_dirs: HashSet<Vec<u8>>,
-    made_dirs: HashSet<Vec<u8>>,
-    touched_dirs: HashSet<Vec<u8>>,
+    failed_dirs: Paths,
+    made_dirs: Paths,
+    touched_dirs: Paths,
     last_touched: Option<Vec<u8>>,
     /// The names of the list with this start, by directory.
     names: Option<(u32, Arc<NamesByDir>)>,
     /// Deletions put off to the end: path, and whether it is a directory.
     delayed_deletions: VecDeque<(Vec<u8>, bool)>,
+    delayed_deletion_bytes: usize,
     /// Under way, the oldest first.
     deletions: VecDeque<Deletion>,
     /// Entries whose place was to be cleared, and whether it could be.
@@ -156,6 +161,7 @@ pub(crate) struct Receiver {
     /// Files that the client may remove once everything is on disk.
     successes: Vec<u32>,
     late_repairs: Vec<(Vec<u8>, (i64, u32))>,
+    late_repairs_bytes: usize,
     last_dir: Option<(Vec<u8>, Arc<Dir>)>,
     exchange: XattrExchange,
     /// What a new entry of the directory at hand does not get without `--perms`.
@@ -231,6 +237,7 @@ impl Receiver {
             delayed: Vec::new(),
             outstanding: Outstanding::default(),
             last_input: now,
+            limit_bytes: format.limits.list_bytes,
             flists: Flists::new(&format),
             lists: VecDeque::new(),
             finished_list: None,
@@ -244,17 +251,19 @@ impl Receiver {
             summing: None,
             links: Links::default(),
             protection: Protection::new(options, agreed.version),
-            failed_dirs: HashSet::new(),
-            made_dirs: HashSet::new(),
-            touched_dirs: HashSet::new(),
+            failed_dirs: Paths::default(),
+            made_dirs: Paths::default(),
+            touched_dirs: Paths::default(),
             last_touched: None,
             names: None,
             delayed_deletions: VecDeque::new(),
+            delayed_deletion_bytes: 0,
             deletions: VecDeque::new(),
             emptied: HashMap::new(),
             told_io_error: false,
             successes: Vec::new(),
             late_repairs: Vec::new(),
+            late_repairs_bytes: 0,
             last_dir: None,
             exchange: XattrExchange::new(format.limits.clone()),
             umask: policy.umask,
@@ -317,7 +326,8 @@ impl Receiver {
     fn take_input(&mut self, bytes: &Bytes) -> Result<(), Fatal> {
         self.last_input = Instant::now();
         self.feed(bytes)?;
-        self.advance()
+        self.advance()?;
+        self.check_notes()
     }
 
     fn may_generate(&self) -> bool {
@@ -332,6 +342,7 @@ impl Receiver {
         while self.may_generate() && self.out.pending() + self.pipe.output_backlog() < OUTPUT_LIMIT
         {
             self.generate()?;
+            self.check_notes()?;
             steps += 1;
             if steps % STEPS == 0 {
                 self.advance()?;

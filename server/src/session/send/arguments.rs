@@ -86,15 +86,20 @@ impl Sender {
             if let Some(charset) = self.options.iconv.filter(|_| self.options.converts_names) {
                 name = charset.localize_all(&name);
             }
-            self.names.bytes += name.len() + size_of::<Vec<u8>>();
-            if self.names.bytes > self.limits.list_bytes {
-                return Err(Fatal::violation(
-                    "the names of --files-from take more memory than a session may have",
-                ));
-            }
-            self.names.texts.push_back(name);
+            self.keep_name(name)?;
         }
         Ok(bytes.len())
+    }
+
+    fn keep_name(&mut self, name: Vec<u8>) -> Result<(), Fatal> {
+        self.names.bytes += name.len() + size_of::<Vec<u8>>();
+        if self.names.bytes > self.limits.list_bytes {
+            return Err(Fatal::violation(
+                "the names of --files-from take more memory than a session may have",
+            ));
+        }
+        self.names.texts.push_back(name);
+        Ok(())
     }
 
     /// Looks at the next source; after the last one the walk begins.
@@ -159,7 +164,9 @@ impl Sender {
                 .split(|b| *b == 0 || !from0 && matches!(b, b'\n' | b'\r'))
                 .filter(|name| !name.is_empty() && !matches!(name[0], b'#' | b';'))
                 .map(<[u8]>::to_vec);
-            self.names.texts = names.collect();
+            for name in names {
+                self.keep_name(name)?;
+            }
         }
         Ok(())
     }
@@ -175,8 +182,9 @@ impl Sender {
         let (dir, name) = self.view.split(&place).ok_or_else(not_a_file)?;
         let file = self.view.open(&dir)?.open_file(&name)?;
         let mut text = Vec::new();
-        file.take(MAX_NAMES_FILE + 1).read_to_end(&mut text)?;
-        match text.len() as u64 > MAX_NAMES_FILE {
+        let most = MAX_NAMES_FILE.min(self.limits.list_bytes as u64);
+        file.take(most + 1).read_to_end(&mut text)?;
+        match text.len() as u64 > most {
             true => Err(rustix::io::Errno::FBIG.into()),
             false => Ok(text),
         }
@@ -407,13 +415,20 @@ impl Sender {
             let glob = Glob::new(part);
             let shows_hidden = part.starts_with(b".") || part.starts_with(b"\\.");
             let mut next = Vec::new();
+            let mut bytes = 0;
             for path in &found {
+                // The same directory may be listed very often.
+                if self.pipe.is_disconnected() {
+                    return Err(Fatal::Disconnected);
+                }
                 for name in self.names_in(path) {
                     if (shows_hidden || !name.starts_with(b".")) && glob.matches(&name) {
-                        next.push([&path[..], separator, &name].concat());
+                        let path = [&path[..], separator, &name].concat();
+                        bytes += path.len() + size_of::<Vec<u8>>();
+                        next.push(path);
                     }
                 }
-                if next.len() > self.limits.entries as usize {
+                if next.len() > self.limits.entries as usize || bytes > self.limits.list_bytes {
                     return Err(Fatal::violation(
                         "a pattern matches more names than a session may have",
                     ));

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Items go to a queue: the client asks as fast as it likes, and is answered as fast as it reads.
-//! What it can make this queue hold is bounded: an index is good for two requests, and of block
-//! sums beyond [`SUMS_LIMIT`] none are kept, so that those files are sent whole.
+//! What it can make this queue hold is bounded: an index is good for two requests, all together
+//! take no more memory than file lists may, and of block sums beyond a quarter of the session's
+//! memory none are kept, so that those files are sent whole.
 
 use coffre_protocol::ProtocolError;
 use coffre_protocol::filter::ListState;
@@ -24,7 +25,7 @@ use super::answers::{Item, Job};
 use super::phases::Stage;
 use super::{Fatal, Sender};
 
-/// Bytes of block sums that wait for their turn.
+/// Bytes of block sums that wait for their turn, at most; a session with less memory has less.
 pub(super) const SUMS_LIMIT: usize = 256 << 20;
 /// Most blocks of one basis whose sums are kept; the rest of that file is sent as it is.
 const MAX_BLOCKS: u32 = 8 << 20;
@@ -268,7 +269,8 @@ impl Sender {
         if head.count == 0 || item.appends {
             return self.queue(Job::Item(item));
         }
-        let room = SUMS_LIMIT.saturating_sub(self.sum_bytes) / head.sum_len();
+        let limit = SUMS_LIMIT.min(self.limits.cache_bytes);
+        let room = limit.saturating_sub(self.sum_bytes) / head.sum_len();
         let blocks = MAX_BLOCKS.min(u32::try_from(room).unwrap_or(u32::MAX));
         let decoder = BlockSumDecoder::new(head, blocks);
         self.expect = Expect::Sums(item, Box::new(decoder));
@@ -297,6 +299,12 @@ impl Sender {
         if self.jobs.len() > entries.saturating_mul(2).saturating_add(SPARE_JOBS) {
             return Err(ProtocolError::violation(
                 "more was asked for than there is in the file list",
+            ));
+        }
+        let bytes = self.jobs.len() * (size_of::<Job>() + size_of::<Item>());
+        if bytes > self.limits.list_bytes {
+            return Err(ProtocolError::violation(
+                "more was asked for at a time than a session may have memory for",
             ));
         }
         self.jobs.push_back(job);
