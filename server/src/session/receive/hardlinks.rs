@@ -168,7 +168,7 @@ impl Receiver {
         }
         group.state = State::Done(leader.clone());
         let waiting = std::mem::take(&mut group.waiting);
-        self.links.bytes += cost(&leader);
+        self.links.bytes += cost(&leader.path);
         self.links.bytes -= size_of::<u32>() * waiting.len();
         for member in waiting.into_iter().rev() {
             let place = self.list_of(member)?;
