@@ -84,6 +84,16 @@ scenarios! {
     edits_at_the_destination
     renamed_directory
     fuzzy
+    fuzzy_names
+    fuzzy_one_by_one
+    fuzzy_size_and_time
+    fuzzy_deletes
+    fuzzy_deletes_later
+    fuzzy_elsewhere
+    fuzzy_ways_to_write
+    fuzzy_changing
+    fuzzy_protocol_29
+    fuzzy_protocol_30
     type_changes
     type_changes_force
     type_changes_delete

@@ -10,6 +10,7 @@ mod destinations;
 mod edits;
 mod failures;
 mod first_push;
+mod fuzzy;
 mod links_and_holes;
 mod metadata;
 mod output;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Scenario> {
         first_push::scenarios(),
         second_push::scenarios(),
         edits::scenarios(),
+        fuzzy::scenarios(),
         types::scenarios(),
         metadata::scenarios(),
         owners::scenarios(),

@@ -9,7 +9,6 @@ type Asked = fn(&ServerOptions) -> bool;
 
 /// Not performed yet by the receiving end. To perform an option, teach the engine and delete its row.
 const NOT_YET: &[(&str, Asked)] = &[
-    ("--fuzzy", |o| o.fuzzy != Fuzzy::No),
     ("--keep-dirlinks", |o| o.keep_dirlinks),
 ];
 
@@ -27,6 +26,11 @@ const NEVER: &[(&str, Asked, &str)] = &[
         "--copy-devices",
         |o| o.copy_devices,
         "it reads the content of devices of the server",
+    ),
+    (
+        "--append with --fuzzy",
+        |o| o.append != Append::No && o.fuzzy != Fuzzy::No && o.role == Role::Receiver,
+        "the beginning of a new file would be zeros where only a similar one has it",
     ),
     (
         "--append with an alternate directory",

@@ -502,7 +502,8 @@ fn what_linux_cannot_do_is_refused_in_the_words_of_stock() {
 
 #[test]
 fn what_is_not_performed_is_refused_by_name() {
-    for (words, option) in [("-y", "--fuzzy"), ("-K", "--keep-dirlinks")] {
+    {
+        let (words, option) = ("-K", "--keep-dirlinks");
         let refusal = push(words).refusal().unwrap();
         assert_eq!(
             refusal.message,
@@ -531,6 +532,9 @@ fn what_is_not_performed_is_refused_by_name() {
         let begin = "this server refuses --append with an alternate directory: ";
         assert!(both.message.starts_with(begin), "{words}: {}", both.message);
     }
+    let both = push("-yy --append").refusal().unwrap();
+    let begin = "this server refuses --append with --fuzzy: ";
+    assert!(both.message.starts_with(begin), "{}", both.message);
     let pull = |words: &str| {
         let options = try_parse(&format!("--sender -r {words} . x")).unwrap();
         options.refusal().map(|refusal| refusal.message)

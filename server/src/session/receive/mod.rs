@@ -16,6 +16,7 @@
 //! exit status says how it went; with a [`Fatal`], which is told to the client; or with the
 //! connection gone. Whatever happens, no half-written file has a name.
 
+mod alike;
 mod alternates;
 mod attributes;
 mod backups;
@@ -25,6 +26,7 @@ pub(super) mod decide;
 mod delete;
 mod destination;
 mod directory;
+mod fuzzy;
 mod generator;
 mod hardlinks;
 mod incoming;
@@ -61,6 +63,7 @@ use self::attributes::XattrExchange;
 use self::backups::Backups;
 use self::delete::Deletion;
 use self::destination::Destination;
+use self::fuzzy::Fuzzy;
 use self::generator::{Job, Walk};
 use self::hardlinks::Links;
 use self::incoming::{Incoming, Outstanding};
@@ -119,6 +122,7 @@ pub(crate) struct Receiver {
     outstanding: Outstanding,
     backups: Option<Backups>,
     alternates: Option<Alternates>,
+    fuzzy: Fuzzy,
     /// Whole files that wait beside the tree for the end (`--delay-updates`).
     delayed: Vec<u32>,
     last_input: Instant,
@@ -234,6 +238,7 @@ impl Receiver {
             role_in_errors: "receiver",
             backups: None,
             alternates: None,
+            fuzzy: Fuzzy::default(),
             delayed: Vec::new(),
             outstanding: Outstanding::default(),
             last_input: now,

@@ -4,7 +4,7 @@ use coffre_protocol::ProtocolVersion;
 use coffre_protocol::flist::EntryRef;
 pub(super) use coffre_protocol::options::Append;
 use coffre_protocol::options::{
-    Alternates, DeleteTiming, Info, LogFormat, ModifyWindow, RemoveSource, ServerOptions,
+    Alternates, DeleteTiming, Fuzzy, Info, LogFormat, ModifyWindow, RemoveSource, ServerOptions,
     WholeFile, Xattrs,
 };
 
@@ -85,6 +85,8 @@ pub(super) struct Policy {
     pub(super) backup_suffix: Vec<u8>,
     /// As the client names them.
     pub(super) alternates: Option<Alternates>,
+    /// Whether a similar file may be the basis.
+    pub(super) fuzzy: Fuzzy,
     pub(super) sparse: bool,
     pub(super) preallocate: bool,
     pub(super) fsync: bool,
@@ -191,6 +193,7 @@ impl Policy {
             backup_dir: backup_dir.clone(),
             backup_suffix: options.backup_suffix.clone(),
             alternates: options.alternates.clone(),
+            fuzzy: options.fuzzy,
             sparse: options.sparse,
             preallocate: options.preallocate,
             fsync: options.fsync,

@@ -70,6 +70,7 @@ impl Receiver {
             return self.leave_as_is(ndx, entry, &target);
         }
         let basis = self.partial_basis(entry, &target, false).or(found);
+        let basis = basis.or_else(|| self.fuzzy_basis(entry, &target));
         if self.policy.append != Append::No {
             let there = target.stat.map(|have| have.size);
             let there = basis.as_ref().map(|found| found.len).or(there);
@@ -217,6 +218,9 @@ impl Receiver {
             return Ok(());
         }
         let found = found.filter(|_| !self.policy.whole_file);
+        if found.is_some() {
+            self.is_no_fuzzy_basis(entry);
+        }
         let head = found.as_ref().map_or(SumHead::NONE, |found| {
             self.negotiated
                 .sum_head(found.len, self.policy.block_len, is_redo)
@@ -360,6 +364,8 @@ impl Receiver {
             Some(_) => (None, None),
         };
         let compared = compared.as_ref().unwrap_or(&target);
-        self.request(ndx, entry, &target, compared, partial.or(basis), true)
+        let basis = partial.or(basis);
+        let basis = basis.or_else(|| self.fuzzy_basis(entry, &target));
+        self.request(ndx, entry, &target, compared, basis, true)
     }
 }
