@@ -8,9 +8,7 @@ use super::*;
 type Asked = fn(&ServerOptions) -> bool;
 
 /// Not performed yet by the receiving end. To perform an option, teach the engine and delete its row.
-const NOT_YET: &[(&str, Asked)] = &[
-    ("--keep-dirlinks", |o| o.keep_dirlinks),
-];
+const NOT_YET: &[(&str, Asked)] = &[("--keep-dirlinks", |o| o.keep_dirlinks)];
 
 /// The same for the sending end. What else a client says about its own files is of no concern.
 const NOT_YET_SENDING: &[(&str, Asked)] = &[];
