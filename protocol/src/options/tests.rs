@@ -132,6 +132,125 @@ macro_rules! sets {
     };
 }
 
+/// openrsync gives each option a word of its own and says nothing of what it can read.
+#[test]
+fn exec_strings_of_openrsync() {
+    let plain = ServerOptions {
+        owner: false,
+        group: false,
+        devices: false,
+        specials: false,
+        ..archive()
+    };
+    let table = [
+        ("-l -p -r -t . dst", plain.clone()),
+        ("-g -l -o -p -D -r -t . dst", archive()),
+        (
+            "--sender -l -p -r -t . src",
+            ServerOptions {
+                role: Role::Sender,
+                paths: vec![Word::unquoted(b"src")],
+                ..plain.clone()
+            },
+        ),
+        (
+            "--delete-before -c --numeric-ids -g -l -n -o -p -D -r -t -H -v -v . dst",
+            ServerOptions {
+                delete: Delete::Before,
+                checksum: true,
+                numeric_ids: true,
+                dry_run: true,
+                hard_links: true,
+                verbosity: 2,
+                ..archive()
+            },
+        ),
+        // Only devices are `-D --no-specials`, only the others `--specials`.
+        (
+            "-l -p -D -r -t --no-specials . dst",
+            ServerOptions {
+                devices: true,
+                ..plain.clone()
+            },
+        ),
+        (
+            "-l -p -r -t --specials . dst",
+            ServerOptions {
+                specials: true,
+                ..plain
+            },
+        ),
+    ];
+    for (words, expected) in table {
+        let options = try_parse(words).unwrap();
+        assert_eq!(options, expected, "{words}");
+        assert_eq!(options.refusal(), None, "{words}");
+    }
+    // All else that it may add for an option that the server has a part in.
+    for words in [
+        "-r -O -S -u --max-delete=5 -W --backup --backup-dir old --suffix .x",
+        "-r --ignore-existing --ignore-non-existing -x -x -z --log-format=X",
+        "-r --max-size=10 --min-size=1 --relative --no-implied-dirs --safe-links --ignore-times",
+        "-r --bwlimit=100 --temp-dir /tmp -B700 --force --ignore-errors -J --size-only --partial",
+        "-r --link-dest=../a --link-dest=../b -q",
+    ] {
+        assert_eq!(push(words).refusal(), None, "{words}");
+    }
+    for words in ["-r -L -k --copy-unsafe-links -x"] {
+        let options = try_parse(&format!("--sender {words} . src")).unwrap();
+        assert_eq!(options.refusal(), None, "{words}");
+    }
+}
+
+/// rsync 2.6.9 puts its letters into one word, and values of long options into words of their own.
+#[test]
+fn exec_strings_of_rsync_2_6_9() {
+    let table = [
+        ("-logDtpr . dst", archive()),
+        (
+            "-vvbunlmOWHogDtprcCIRxxSz --no-specials --log-format=%i -B1000 . dst",
+            ServerOptions {
+                verbosity: 2,
+                backup: true,
+                update: true,
+                dry_run: true,
+                prune_empty_dirs: true,
+                omit_dir_times: true,
+                hard_links: true,
+                checksum: true,
+                cvs_exclude: true,
+                specials: false,
+                sparse: true,
+                ..push("-logDtpr -WIRxxz --log-format=%i -B1000")
+            },
+        ),
+    ];
+    for (words, expected) in table {
+        let options = try_parse(words).unwrap();
+        assert_eq!(options, expected, "{words}");
+        assert_eq!(options.refusal(), None, "{words}");
+        assert_eq!(options.capabilities, None, "{words}");
+    }
+    for words in [
+        "-ltr --max-delete=3 --min-size 1 --max-size 5k --timeout=9 --bwlimit=10",
+        "-bltr --backup-dir old --suffix=.x --delete --delete-after --force --super --size-only",
+        "-dlt --no-r --delete-during --modify-window=1 --partial-dir .p --delay-updates",
+        "-ltpEr --partial --ignore-errors --safe-links --numeric-ids --ignore-existing --existing",
+        "-ltr --temp-dir /tmp --link-dest ../a --link-dest ../b --fuzzy",
+        "-ltr --log-format=%i%I --inplace --delete-excluded",
+        "-ltr --append",
+    ] {
+        let options = push(words);
+        assert_eq!(options.refusal(), None, "{words}");
+        assert_eq!(options.paths, [Word::unquoted(b"dst")], "{words}");
+    }
+    let pull = "--sender -lLktrR --copy-unsafe-links --files-from=- --from0 --no-relative \
+                --no-implied-dirs --remove-sent-files . src";
+    let options = try_parse(pull).unwrap();
+    assert_eq!(options.role, Role::Sender);
+    assert_eq!(options.refusal(), None, "{pull}");
+}
+
 #[test]
 fn every_option_sets_its_field() {
     let table = sets! {
