@@ -53,7 +53,10 @@ fn every_conversation_is_understood_however_it_is_cut() {
         assert_eq!(text, expected, "{}", transcript.name);
         assert!(!text.contains("sum wrong"), "{}", transcript.name);
     }
-    assert_eq!(seen, 16, "two at each version from 27 to 32, and of two old clients");
+    assert_eq!(
+        seen, 16,
+        "two at each version from 27 to 32, and of two old clients"
+    );
 }
 
 /// What we would have said in the handshake is what the stock server said, but for the lists of
