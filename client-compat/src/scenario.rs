@@ -397,6 +397,8 @@ impl Scenario {
                     || arg.starts_with("--iconv")
                 {
                     30
+                } else if arg.starts_with("--filter=-p") {
+                    30
                 } else if arg.starts_with("--checksum-choice") || arg.starts_with("--zc") {
                     31
                 } else {

@@ -442,4 +442,14 @@ scenarios! {
     iconv_sjis
     iconv_euc_jp
     iconv_gbk
+    devices_alone
+    specials_alone
+    inc_recursive
+    open_noatime
+    super_option
+    max_alloc
+    old_dirs
+    compress_choice
+    copy_devices
+    write_devices
 }

@@ -19,6 +19,7 @@ mod paths;
 mod protocols;
 mod pull;
 mod second_push;
+mod seldom;
 mod skips;
 mod transfer;
 mod types;
@@ -50,6 +51,7 @@ pub fn all() -> Vec<Scenario> {
         failures::scenarios(),
         pull::scenarios(),
         charsets::scenarios(),
+        seldom::scenarios(),
     ]
     .into_iter()
     .flatten()

@@ -17,9 +17,14 @@ impl Outgoing {
     pub(in crate::session) fn end(&mut self, fatal: Fatal, who: &str) -> (u32, String) {
         match fatal {
             Fatal::Exit { exit, message } => {
-                self.text(MessageKind::Error, &message);
+                // In the protocol, where it cannot be overtaken by the end of the connection.
+                let kind = match self.version().at_least(30) {
+                    true => MessageKind::Error,
+                    false => MessageKind::ErrorXfer,
+                };
+                self.text(kind, &message);
                 self.text(
-                    MessageKind::Error,
+                    kind,
                     &format!(
                         "rsync error: {} (code {}) at coffre [{who}={}]",
                         exit.text(),

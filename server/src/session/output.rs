@@ -106,8 +106,10 @@ impl Outgoing {
             return;
         }
         // Old clients do not know the two kinds that protocol 30 added. As information a warning
-        // would be printed among the names; stock writes it to stderr, beside the protocol.
-        if kind == MessageKind::Warning && !self.version.at_least(30) && !self.only_protocol {
+        // would be printed among the names, and as the other kind of error an error that fails
+        // nothing would fail the run; stock writes both to stderr, beside the protocol.
+        let is_new = matches!(kind, MessageKind::Warning | MessageKind::Error);
+        if is_new && !self.version.at_least(30) && !self.only_protocol {
             line.push(b'\n');
             self.flush();
             self.pipe.send(Output::Stderr(line.into()));

@@ -181,7 +181,8 @@ impl<'a> Opening<'a> {
 fn seed() -> i32 {
     let mut bytes = [0; 4];
     match getrandom::fill(&mut bytes) {
-        Ok(()) => i32::from_le_bytes(bytes).max(1),
+        // Not 0, which stands for none.
+        Ok(()) => (i32::from_le_bytes(bytes) & i32::MAX).max(1),
         Err(_) => std::process::id() as i32,
     }
 }
@@ -402,4 +403,16 @@ fn say_refusal(opening: &mut Opening<'_>, options: &ServerOptions, refusal: &Pro
         opening.pipe.wait(None, Some(deadline)),
         Event::Input(_) | Event::OutputRoom
     ) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    #[test]
+    fn seeds_are_positive_and_differ() {
+        let seeds: HashSet<i32> = (0..100).map(|_| super::seed()).collect();
+        assert!(seeds.iter().all(|seed| *seed > 0));
+        assert!(seeds.len() > 95, "{seeds:?}");
+    }
 }

@@ -132,8 +132,9 @@ impl FlistEncoder {
         let mtime = if modern {
             fields.mtime
         } else {
-            // Unsigned 32-bit seconds; what does not fit becomes the nearest that does.
-            fields.mtime.clamp(0, i64::from(u32::MAX))
+            // 32 bits of seconds. An old client takes them for signed, so that times before 1970
+            // are right there; a newer one takes them for unsigned, as with stock.
+            i64::from(fields.mtime as u32)
         };
         let is_same_uid = format.owner && previous.uid == Some(fields.uid);
         let is_same_gid = format.group && previous.gid == Some(fields.gid);

@@ -571,9 +571,9 @@ fn a_copied_hard_link_sets_the_previous_device() {
 }
 
 #[test]
-fn times_that_old_protocols_cannot_say_become_the_nearest_that_they_can() {
+fn times_that_old_protocols_cannot_say_lose_their_upper_bits() {
     let format = FlistFormat::new(version(29));
-    for (mtime, sent) in [(-1, 0), (1 << 33, i64::from(u32::MAX)), (77, 77)] {
+    for (mtime, sent) in [(-1, i64::from(u32::MAX)), ((1 << 33) + 5, 5), (77, 77)] {
         let mut encoder = FlistEncoder::new(format.clone(), IdNames::new());
         let mut bytes = Vec::new();
         let fields = EntryFields {
