@@ -332,7 +332,12 @@ impl Receiver {
     /// Looks at what stands where an entry is to be.
     pub(super) fn target(&mut self, entry: &EntryRef<'_>) -> std::io::Result<Target> {
         let name = self.target_name(entry);
-        let Some(dir) = self.dir_of(entry)? else {
+        let mut dir = self.dir_of(entry)?;
+        if dir.is_none() && self.may_lack_parents() && !self.failed_dirs.contains(entry.dir()) {
+            self.make_parents(entry.dir())?;
+            dir = self.dir_of(entry)?;
+        }
+        let Some(dir) = dir else {
             return Ok(Target {
                 dir: None,
                 name,
@@ -349,6 +354,14 @@ impl Receiver {
             name,
             stat,
         })
+    }
+
+    /// Whether directories on the way to an entry are perhaps not in the list, and made as they are
+    /// needed: with `--no-implied-dirs`, which no client before protocol 30 tells.
+    fn may_lack_parents(&self) -> bool {
+        let policy = &self.policy;
+        let untold = !self.negotiated.version.at_least(30);
+        policy.relative && (policy.no_implied_dirs || untold) && !policy.dry_run
     }
 
     /// A default ACL takes the umask's place.

@@ -16,6 +16,8 @@ use crate::confine::AttributeError;
 pub(in crate::session) fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(code) => format!("{} ({code})", words(error)),
+        // Found out without asking the system.
+        None if error.kind() == io::ErrorKind::NotFound => reason(&rustix::io::Errno::NOENT.into()),
         None => words(error),
     }
 }
