@@ -162,7 +162,8 @@ fn filled(text: &str) -> Result<String> {
     let gaps = gaps::known(&scenarios::names())?;
     let text = replaced(text, "options", &options(&list, &gaps)?)?;
     let text = replaced(&text, "differences", &differences(&gaps))?;
-    replaced(&text, "clients", &clients(&list, &gaps))
+    let text = replaced(&text, "clients", &clients(&list, &gaps))?;
+    replaced(&text, "scenarios", &every_scenario(&list, &gaps))
 }
 
 /// What stands between the marks of that name goes; the table comes.
@@ -305,6 +306,47 @@ fn clients(list: &[Scenario], gaps: &[Gap]) -> String {
         ));
     }
     table
+}
+
+/// Each scenario with each release.
+fn every_scenario(list: &[Scenario], gaps: &[Gap]) -> String {
+    let mut table = "| scenario | what it asks | protocols |".to_owned();
+    for release in RELEASES {
+        let _ = write!(table, " {release} |");
+    }
+    table.push_str("\n|---|---|---|");
+    table.push_str(&"---|".repeat(RELEASES.len()));
+    table.push('\n');
+    for scenario in list {
+        let about = scenario.about.replace('|', "\\|");
+        let range = protocols(scenario);
+        let _ = write!(table, "| `{}` | {about} | {range} |", scenario.name);
+        for release in RELEASES {
+            let version = Version::parse(release);
+            let is_old = scenario.since.is_some_and(|since| !version.at_least(since));
+            let is_new = scenario.until.is_some_and(|until| version.at_least(until));
+            let differs = gaps.iter().any(|gap| {
+                let wanted = gap.client.as_deref();
+                gap.scenario == scenario.name && wanted.is_none_or(|wanted| version.is(wanted))
+            });
+            table.push_str(match (is_old || is_new, differs) {
+                (true, _) => " – |",
+                (false, true) => " ≠ |",
+                (false, false) => " = |",
+            });
+        }
+        table.push('\n');
+    }
+    table
+}
+
+/// Which protocols its options exist in.
+fn protocols(scenario: &Scenario) -> String {
+    match (27..=32).find(|protocol| scenario.can_speak(*protocol).is_ok()) {
+        Some(32) => "32".to_owned(),
+        Some(oldest) => format!("{oldest}–32"),
+        None => "as it says".to_owned(),
+    }
 }
 
 #[cfg(test)]
