@@ -395,9 +395,8 @@ impl Scenario {
                 } else if is_cluster && arg.contains(['A', 'X', 'U', 'N'])
                     || arg == "--delete-delay"
                     || arg.starts_with("--iconv")
+                    || arg.starts_with("--filter=-p")
                 {
-                    30
-                } else if arg.starts_with("--filter=-p") {
                     30
                 } else if arg.starts_with("--checksum-choice") || arg.starts_with("--zc") {
                     31
