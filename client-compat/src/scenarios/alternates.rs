@@ -178,6 +178,7 @@ fn of_each_kind(kind: &str) -> Vec<Scenario> {
             .run(&format!("-rlDtiiO {dest} src/ :three/"))
             .run(&format!("-rlDtEiiJ {dest} src/ :four/")),
         edited(name("ways-to-write"), "whole files, in place, delayed, kept, synced")
+            .since("3.2.4")
             .run(&format!("-a{h}iW {dest} src/ :whole/"))
             .run(&format!("-a{h}i --inplace {dest} src/ :in-place/"))
             .run(&format!("-a{h}i --delay-updates {dest} src/ :delayed/"))

@@ -47,6 +47,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "evobackup-client",
             "an EvoBackup client: the probe, the tree, its own log",
         )
+        .since("3.2.4")
         .source(machine)
         .prepare(|place| place.base()?.directory("var").map(drop))
         .ssh(["-q", "-o", "ConnectTimeout 90", "server", "-t", "exit"])

@@ -121,6 +121,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "iconv-pull",
             "names of the server in Latin-1, and taken for UTF-8",
         )
+        // Older ones do not find the charset when the locale is none.
+        .since("3.2.4")
         .destination(latin1)
         .run("-ai --iconv=utf8,latin1 :dst/ out/")
         .run("-aic --delete --iconv=utf8,latin1 :dst/ out/")

@@ -165,6 +165,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .run("-ai --inplace --stats :dst/ out3/")
             .run("-ai --append-verify :dst/ out4/"),
         Scenario::new("pull-secluded", "arguments that no shell saw")
+            .since("3.2.4")
             .destination(|tree| {
                 ordinary(tree)?;
                 tree.file("odd name", b"x")?.file("star*", b"y")?;
