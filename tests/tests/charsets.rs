@@ -156,8 +156,11 @@ fn charsets_are_those_of_iconv() {
         if is_single && name != "CP932" && name != "GB18030" {
             assert_eq!(alone, [], "{name}");
         }
-        // IBM's characters stand elsewhere in the EUC-JP of Windows and the web.
-        if name != "EUC-JP" {
+        // IBM's characters stand elsewhere in the EUC-JP of Windows and the web, and of what BIG5 has
+        // twice, releases of iconv take one or the other.
+        if name == "BIG5" {
+            assert!(otherwise.len() <= 5, "{otherwise:?}");
+        } else if name != "EUC-JP" {
             assert_eq!(otherwise, [], "{name}");
         }
     }
