@@ -105,11 +105,11 @@ impl Outgoing {
         if self.quiet && kind == MessageKind::Info {
             return;
         }
-        // Old clients do not know the two kinds that protocol 30 added. As information a warning
-        // would be printed among the names, and as the other kind of error an error that fails
-        // nothing would fail the run; stock writes both to stderr, beside the protocol.
+        // Old clients do not know the two kinds that protocol 30 added. At 29 stock writes both to
+        // stderr, beside the protocol, where a warning does not stand among the names and an error
+        // that fails nothing does not fail the run; at 27 and 28 both happen, with stock as well.
         let is_new = matches!(kind, MessageKind::Warning | MessageKind::Error);
-        if is_new && !self.version.at_least(30) && !self.only_protocol {
+        if is_new && self.version.number() == 29 && !self.only_protocol {
             line.push(b'\n');
             self.flush();
             self.pipe.send(Output::Stderr(line.into()));
