@@ -78,6 +78,9 @@ enum Action {
 struct RunArgs {
     /// Names, or beginnings of names followed by `*`; all if there are none
     names: Vec<String>,
+    /// Not these; may be given several times
+    #[arg(long, value_name = "NAME")]
+    except: Vec<String>,
     /// Version of the client, such as 3.2.3
     #[arg(long, value_name = "VERSION")]
     rsync: Option<String>,
@@ -189,7 +192,14 @@ fn selected(names: &[String]) -> Result<Vec<Scenario>> {
 }
 
 fn run(args: &RunArgs) -> Result<bool> {
-    let scenarios = selected(&args.names)?;
+    let mut scenarios = selected(&args.names)?;
+    if !args.except.is_empty() {
+        let except: Vec<String> = selected(&args.except)?
+            .into_iter()
+            .map(|s| s.name)
+            .collect();
+        scenarios.retain(|scenario| !except.contains(&scenario.name));
+    }
     let names = scenarios::names();
     let gaps = gaps::known(&names)?;
     if !sandbox::is_root() {
@@ -223,8 +233,9 @@ fn run(args: &RunArgs) -> Result<bool> {
 
     let jobs = args
         .jobs
-        .or_else(|| thread::available_parallelism().ok().map(usize::from))
-        .unwrap_or(2);
+        // They wait for each other's processes more than they compute.
+        .or_else(|| Some(2 * thread::available_parallelism().ok()?.get()))
+        .unwrap_or(4);
     let summary = run_all(&scenarios, &lab, &gaps, jobs);
     summary.print();
     Ok(summary.failed() == 0)

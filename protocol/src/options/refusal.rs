@@ -1,4 +1,4 @@
-//! What is understood and not done, and how a refusal is printed.
+//! What is understood and not done, why, and how a refusal is printed.
 //!
 //! An option that would change what ends up on disk is never dropped silently: either the engine
 //! performs it, or its row here makes the server say so before the first byte of the protocol.
@@ -7,14 +7,8 @@ use super::*;
 
 type Asked = fn(&ServerOptions) -> bool;
 
-/// Not performed yet by the receiving end. To perform an option, teach the engine and delete its row.
-const NOT_YET: &[(&str, Asked)] = &[("--keep-dirlinks", |o| o.keep_dirlinks)];
-
-/// The same for the sending end. What else a client says about its own files is of no concern.
-const NOT_YET_SENDING: &[(&str, Asked)] = &[];
-
-/// Dangerous here, whatever the engine learns.
-const NEVER: &[(&str, Asked, &str)] = &[
+/// Dangerous here.
+const REFUSED: &[(&str, Asked, &str)] = &[
     (
         "--write-devices",
         |o| o.write_devices,
@@ -24,6 +18,12 @@ const NEVER: &[(&str, Asked, &str)] = &[
         "--copy-devices",
         |o| o.copy_devices,
         "it reads the content of devices of the server",
+    ),
+    (
+        "--keep-dirlinks",
+        |o| o.keep_dirlinks && o.role == Role::Receiver,
+        "files would go where symbolic links of the stored tree point, and not where the backup \
+         has them",
     ),
     (
         "--append with --fuzzy",
@@ -46,19 +46,8 @@ impl ServerOptions {
     /// The first thing asked for that this server does not do; exit 4. The daemon protocol and
     /// options that name files of the server never get this far: parsing refuses them.
     pub fn refusal(&self) -> Option<ProtocolError> {
-        let never = NEVER.iter().find(|(_, asked, _)| asked(self));
-        let rows = match self.role {
-            Role::Receiver => NOT_YET,
-            Role::Sender => NOT_YET_SENDING,
-        };
-        let not_yet = rows.iter().find(|(_, asked)| asked(self));
-        let text = match (never, not_yet) {
-            (Some((option, _, reason)), _) => format!("this server refuses {option}: {reason}"),
-            (None, Some((option, _))) => format!(
-                "this server does not support {option} yet; remove it from the client's command"
-            ),
-            (None, None) => return None,
-        };
+        let (option, _, reason) = REFUSED.iter().find(|(_, asked, _)| asked(self))?;
+        let text = format!("this server refuses {option}: {reason}");
         Some(ProtocolError::unsupported(text))
     }
 }

@@ -618,20 +618,8 @@ fn what_linux_cannot_do_is_refused_in_the_words_of_stock() {
 }
 
 #[test]
-fn what_is_not_performed_is_refused_by_name() {
-    {
-        let (words, option) = ("-K", "--keep-dirlinks");
-        let refusal = push(words).refusal().unwrap();
-        assert_eq!(
-            refusal.message,
-            format!(
-                "this server does not support {option} yet; remove it from the client's command"
-            ),
-            "{words}"
-        );
-        assert_eq!(refusal.exit.code(), 4);
-    }
-    for option in ["--write-devices", "--copy-devices"] {
+fn what_is_dangerous_is_refused_by_name_with_the_reason() {
+    for option in ["--write-devices", "--copy-devices", "--keep-dirlinks"] {
         let refusal = push(option).refusal().unwrap();
         assert!(
             refusal
