@@ -32,13 +32,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         )
         .run("-aHi --no-inc-recursive --delete src/ :dst/")
         .prints_nothing(),
-        pushed(
-            "open-noatime",
-            "--open-noatime, with and without -U",
-            "-a --open-noatime",
-        )
-        .since("3.2.0")
-        .run("-aUi --open-noatime src/ :dst/"),
+        pushed("open-noatime", "--open-noatime", "-a --open-noatime").since("3.2.0"),
         pushed("super-option", "--super, as root", "-a --super"),
         pushed("max-alloc", "--max-alloc", "-a --max-alloc=2g").since("3.2.2"),
         Scenario::new(
