@@ -396,6 +396,7 @@ scenarios! {
     protocol_32
     protocol_too_old
     unreadable_source
+    write_batch_replayed
     vanished_source
     missing_source
     unknown_server_option
@@ -405,7 +406,6 @@ scenarios! {
     temp_dir_missing
     immutable_destination_parts
     write_batch
-    write_batch_replayed
     pull
     pull_everything
     pull_verbose
