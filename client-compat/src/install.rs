@@ -7,7 +7,7 @@
 //! starts each program with its own suite's loader and libraries:
 //!
 //! ```text
-//! <cache>/<suite>/root/…        the unpacked packages
+//! <cache>/<suite>/root          the unpacked packages
 //! <cache>/<suite>/bin/rsync     the script
 //! <cache>/python                SSH libraries of Python, in a virtual environment
 //! ```
