@@ -173,12 +173,31 @@ impl Yard {
 
     /// Sessions at work, the neighbour's too.
     pub(crate) fn sessions(&self) -> usize {
+        self.session_threads().len()
+    }
+
+    /// The processor time of the session that has used most of it.
+    pub(crate) fn busiest_session(&self) -> Duration {
+        let ticks = self.session_threads().into_iter().filter_map(|task| {
+            let stat = fs::read_to_string(task.join("stat")).ok()?;
+            // Behind the name: utime and stime are the fields 14 and 15 of the line.
+            let (_, fields) = stat.rsplit_once(')')?;
+            let times = fields.split_whitespace().skip(11).take(2);
+            Some(times.filter_map(|time| time.parse::<u64>().ok()).sum())
+        });
+        let most: u64 = ticks.max().unwrap_or(0);
+        Duration::from_millis(most * 1000 / rustix::param::clock_ticks_per_second())
+    }
+
+    fn session_threads(&self) -> Vec<PathBuf> {
         let pid = self.bed.coffre.pid();
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-        let names = tasks
-            .flatten()
-            .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
-        names.filter(|name| name.starts_with("rsync ")).count()
+        let paths = tasks.flatten().map(|task| task.path());
+        let is_session = |task: &PathBuf| {
+            let name = fs::read_to_string(task.join("comm"));
+            name.is_ok_and(|name| name.starts_with("rsync "))
+        };
+        paths.filter(is_session).collect()
     }
 }
 

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use coffre_client_compat::sandbox::Lines;
 use coffre_tests::{Bed, said};
@@ -73,7 +74,7 @@ fn refusals_are_logged_with_tenant_address_key_and_reason() {
         .unwrap()
         .contains("\"used_files\":null")
     {
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
     }
     let source = bed.source().unwrap();
     for number in 0..200 {
@@ -84,11 +85,20 @@ fn refusals_are_logged_with_tenant_address_key_and_reason() {
     assert_eq!(outcome.exit, 11, "{}", said(&outcome));
     // The client hears of it before the session has ended.
     while lines_with(&bed, "exit=11").is_empty() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
     let ended = lines_with(&bed, "Disk quota exceeded");
     assert_eq!(ended.len(), 1, "{ended:?}");
     is_complete(&ended[0]);
+}
+
+/// Sockets that the server has open.
+fn sockets(pid: u32) -> usize {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let targets = open.filter_map(|fd| fs::read_link(fd.path()).ok());
+    targets
+        .filter(|target| target.to_string_lossy().starts_with("socket:"))
+        .count()
 }
 
 #[test]
@@ -97,23 +107,20 @@ fn strangers_get_a_limited_number_of_lines() {
         return;
     };
     let before = lines_with(&bed, "").len();
+    let sockets_before = sockets(bed.coffre.pid());
     for number in 0..300 {
         let mut stranger = TcpStream::connect(("127.0.0.1", bed.coffre.port())).unwrap();
         let _ = write!(stranger, "SSH-2.0-\u{1b}[31m{number}\r\nnoise\n");
         drop(stranger);
     }
-    // The last of them has been dealt with when somebody else is, who is turned away as long as
-    // too many of this address are about to log in.
-    bed.source().unwrap().file("f", b"x").unwrap();
-    let push = || bed.push("-a src/ server:/mnt/compat/dst/").unwrap();
-    let mut outcome = push();
-    for _ in 0..100 {
-        if outcome.exit != 255 {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        outcome = push();
+    // Who comes while too many of this address are about to log in is turned away.
+    let patience = Instant::now() + Duration::from_secs(30);
+    while sockets(bed.coffre.pid()) > sockets_before {
+        assert!(Instant::now() < patience, "strangers are still there");
+        std::thread::sleep(Duration::from_millis(50));
     }
+    bed.source().unwrap().file("f", b"x").unwrap();
+    let outcome = bed.push("-a src/ server:/mnt/compat/dst/").unwrap();
     assert_eq!(outcome.exit, 0, "{}", said(&outcome));
     let after = lines_with(&bed, "").len();
     assert!(after - before < 60, "{} lines", after - before);

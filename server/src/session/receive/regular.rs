@@ -10,11 +10,11 @@ use coffre_protocol::sum::{BlockSumEncoder, SumHead};
 use coffre_protocol::wire::Write;
 
 use super::alternates::Regular;
+use super::awaited::Awaited;
 use super::basis::{Basis, OpenBasis};
 use super::decide;
 use super::delete::Way;
 use super::generator::Target;
-use super::incoming::Awaited;
 use super::policy::{Append, QuickCheck};
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{Kind, Stat};
