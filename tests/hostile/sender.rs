@@ -228,9 +228,8 @@ fn equal_weak_sums_end() {
                 peer.vanish();
             }
             println!("protocol {}: {taken:?}", puller.protocol);
-            // Each place tried with each block would take some thousand times as long.
-            let limit = 30 * taken[0] + Duration::from_secs(2);
-            assert!(taken[1] < limit, "{taken:?}");
+            // A sum at each place would be 700 passes over the file, for one block of the 20,000.
+            assert!(taken[1] < Duration::from_secs(10), "{taken:?}");
         }
         fs::remove_dir_all(&zeros).unwrap();
     });

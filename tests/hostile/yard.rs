@@ -270,14 +270,21 @@ impl Peer {
     /// Waits until the server has said at least so many bytes in all, and then nothing more for a
     /// while; or has ended.
     pub(crate) fn hear(&mut self, least: usize) -> usize {
-        let patience = Instant::now() + Duration::from_secs(10);
-        let mut last = (self.heard(), Instant::now());
-        while Instant::now() < patience && !matches!(self.child.try_wait(), Ok(Some(_))) {
+        let start = Instant::now();
+        let mut last = (self.heard(), start);
+        while !matches!(self.child.try_wait(), Ok(Some(_))) {
             thread::sleep(Duration::from_millis(10));
             if self.heard() != last.0 {
                 last = (self.heard(), Instant::now());
             }
-            if last.0 >= least && last.1.elapsed() > Duration::from_millis(250) {
+            let quiet = last.1.elapsed();
+            let is_over = match last.0 >= least {
+                true => {
+                    quiet > Duration::from_millis(250) || start.elapsed() > Duration::from_secs(10)
+                }
+                false => quiet > Duration::from_secs(10),
+            };
+            if is_over {
                 break;
             }
         }
