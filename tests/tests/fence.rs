@@ -1,11 +1,14 @@
-//! What the running server has given up, as the kernel tells it, and that it still does its work.
+//! What the running server has given up, as the kernel tells it, and that it still does its work;
+//! and what it says on a kernel that has less to offer.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use coffre_client_compat::sandbox::Lines;
 use coffre_tests::{Bed, said};
+use seccompiler::{SeccompAction, SeccompFilter};
 
 const PUSH: &str = "-aHAX --delete src/ server:/mnt/compat/dst/";
 
@@ -188,4 +191,65 @@ fn a_reload_reads_what_lies_where_it_lay_at_the_start() {
     bed.source().unwrap().file("f", b"goes on").unwrap();
     let outcome = bed.push(PUSH).unwrap();
     assert_eq!(outcome.exit, 0, "{}", said(&outcome));
+}
+
+/// Works on a thread on which these system calls are not implemented, as on an older kernel; nor
+/// are they in what it starts.
+fn on_a_kernel_without(calls: &[i64], work: impl FnOnce() + Send) {
+    let rules: BTreeMap<i64, Vec<_>> = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let missing = SeccompAction::Errno(rustix::io::Errno::NOSYS.raw_os_error() as u32);
+    let architecture = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, missing, architecture).unwrap();
+    let program: seccompiler::BpfProgram = filter.try_into().unwrap();
+    std::thread::scope(|scope| {
+        let worked = scope.spawn(|| {
+            seccompiler::apply_filter(&program).unwrap();
+            work();
+        });
+        worked.join().unwrap();
+    });
+}
+
+fn requires(what: &str) -> Lines {
+    Lines {
+        server: format!("{what} = \"required\"\n"),
+        ..Lines::default()
+    }
+}
+
+#[test]
+fn a_kernel_without_landlock_is_told_of_and_refused_where_it_is_required() {
+    on_a_kernel_without(&[libc::SYS_landlock_create_ruleset], || {
+        let Some(bed) = Bed::new().unwrap() else {
+            return;
+        };
+        let log = fs::read_to_string(bed.coffre.log_file()).unwrap();
+        assert!(log.contains("landlock: this kernel has none"), "{log}");
+        bed.source().unwrap().file("f", b"is served").unwrap();
+        bed.push_well(PUSH).unwrap();
+
+        let refused = Bed::configured(&requires("landlock")).err().unwrap();
+        let words =
+            "landlock: this kernel has none, and the configuration says `landlock = \"required\"`";
+        assert!(format!("{refused:#}").contains(words), "{refused:#}");
+    });
+}
+
+#[test]
+fn a_kernel_without_seccomp_is_told_of_and_refused_where_it_is_required() {
+    on_a_kernel_without(&[libc::SYS_seccomp], || {
+        let Some(bed) = Bed::new().unwrap() else {
+            return;
+        };
+        let log = fs::read_to_string(bed.coffre.log_file()).unwrap();
+        assert!(log.contains("seccomp: this kernel has none"), "{log}");
+        bed.source().unwrap().file("f", b"is served").unwrap();
+        bed.push_well(PUSH).unwrap();
+
+        let refused = Bed::configured(&requires("seccomp")).err().unwrap();
+        let words = "this system cannot filter system calls";
+        assert!(format!("{refused:#}").contains(words), "{refused:#}");
+        let words = "and the configuration says `seccomp = \"required\"`";
+        assert!(format!("{refused:#}").contains(words), "{refused:#}");
+    });
 }

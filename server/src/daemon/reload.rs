@@ -147,7 +147,7 @@ pub(super) fn check_landlock(config: &Config) -> Result<(), String> {
     let support = landlock::support();
     if config.server.landlock == LandlockPolicy::Required && !support.is_usable() {
         return Err(format!(
-            "{support}, and the configuration says landlock = \"required\""
+            "{support}, and the configuration says `landlock = \"required\"`"
         ));
     }
     Ok(())
