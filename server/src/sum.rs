@@ -3,7 +3,7 @@
 //!
 //! It is computed while the content streams in, and kept in one extended attribute of the file,
 //! `user.coffre.sum`, so every hard link of an inode shares it and no database of files is
-//! needed. In binary, because an ext4 inode of the usual 256 bytes has room for 60 bytes of it:
+//! needed (where the file system keeps none, see [`crate::confine::Notes`]). In binary, because an ext4 inode of the usual 256 bytes has room for 60 bytes of it:
 //! anything longer would cost a block of its own per file.
 //!
 //! ```text

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::account::Account;
 use crate::bandwidth::Bandwidth;
 use crate::config::Tenant;
+use crate::confine::Notes;
 use crate::snapshot::SnapshotName;
 
 /// One served tenant. A reload replaces the configuration inside.
@@ -22,6 +23,8 @@ pub struct TenantHandle {
     pub bandwidth: Arc<Bandwidth>,
     /// What it has in the store.
     pub account: Arc<Account>,
+    /// What is noted of its files, where that is not in the files.
+    notes: OnceLock<Arc<dyn Notes>>,
     readings: Mutex<Readings>,
 }
 
@@ -57,8 +60,19 @@ impl TenantHandle {
             gate: Gate::default(),
             bandwidth,
             account: Arc::default(),
+            notes: OnceLock::new(),
             readings: Mutex::default(),
         }
+    }
+
+    /// What is noted of its files is in `notes`, not in the files. Said once, before it is served.
+    pub fn set_notes(&self, notes: Arc<dyn Notes>) {
+        let _ = self.notes.set(notes);
+    }
+
+    /// `None`: what is noted of its files is in the files.
+    pub fn notes(&self) -> Option<Arc<dyn Notes>> {
+        self.notes.get().cloned()
     }
 
     fn readings(&self) -> MutexGuard<'_, Readings> {

@@ -11,7 +11,7 @@ mod proxy;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use coffre_client_compat::clients::Clients;
 use coffre_client_compat::run::{Invocation, Outcome};
 use coffre_client_compat::sandbox::{Coffre, Keys, Lines, coffre_binary, is_root};
@@ -170,6 +170,13 @@ impl Bed {
         client.env = vec![("PATH".into(), "/usr/bin:/bin".into())];
         client.stdin = stdin;
         client.run()
+    }
+
+    /// Bytes that the server has read with `read` calls so far.
+    pub fn bytes_read(&self) -> Result<u64> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.coffre.pid()))?;
+        let read = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+        Ok(read.context("the kernel does not count")?.parse()?)
     }
 
     /// What stock rsync finds different between two directories here, content included. The

@@ -101,7 +101,7 @@ fn one_file_goes_where_it_is_said_and_replaces_nothing_unasked() {
         ),
         (
             format!("compat latest etc/no {into}"),
-            "there is no etc/no in it",
+            "there is no /etc/no in it",
         ),
         (
             format!("compat latest way/passwd {into}"),

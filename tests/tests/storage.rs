@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use coffre_client_compat::loopfs::{FileSystem, LoopFs};
-use coffre_client_compat::sandbox::Lines;
+use coffre_client_compat::sandbox::{HOST, Lines};
 use coffre_client_compat::tree::{describe, noise};
 use coffre_tests::{Bed, Known, may_run, number_from_env, said, snapshots};
 use rustix::process::{Pid, Signal, kill_process};
@@ -299,9 +299,9 @@ fn a_store_without_attributes_says_so_and_works() {
     let second = bed.coffre.snapshot().unwrap();
     assert_eq!(describe(&bed.destination_in(&first), None).unwrap(), was);
     let log = fs::read_to_string(bed.coffre.log_file()).unwrap();
-    assert!(log.contains("keeps no extended attributes"), "{log}");
+    let words = "keeps no extended attributes: sums of contents are kept in the catalogue instead";
+    assert!(log.contains(words), "{log}");
 
-    // The same content, compared by reading it.
     bed.push_well(&format!("-c {PUSH}")).unwrap();
     let differences = bed.differences(&source.path(""), &bed.destination());
     assert_eq!(differences.unwrap(), "");
@@ -345,4 +345,139 @@ fn a_store_without_attributes_says_so_and_works() {
         "{}",
         said(&refused)
     );
+}
+
+#[test]
+fn sums_are_in_the_catalogue_where_files_take_no_attributes() {
+    if !may_run() {
+        return;
+    }
+    const SIZE: u64 = 16 << 20;
+    let bare = Bare::mount();
+    let mut bed = Bed::with_store(&bare.0.path().join("store")).unwrap();
+    let source = bed.source().unwrap();
+    source.file("large", &noise(1, SIZE as usize)).unwrap();
+    source.file("small", &noise(2, 5_000)).unwrap();
+    source.file("docs/gone", &noise(3, 5_000)).unwrap();
+    for name in ["large", "small", "docs/gone"] {
+        source.time(name, 1_500_000_000, 7).unwrap();
+    }
+    bed.push_well(PUSH).unwrap();
+    let first = bed.coffre.snapshot().unwrap();
+    let read_by = |bed: &Bed, command: &str| {
+        let before = bed.bytes_read().unwrap();
+        bed.push_well(command).unwrap();
+        bed.bytes_read().unwrap() - before
+    };
+    let verify = |bed: &Bed| {
+        let outcome = bed.coffre.verb("verify").unwrap();
+        (outcome.exit, said(&outcome))
+    };
+
+    // Neither a push nor a restore with --checksum reads what is known, nor after a restart, nor
+    // when only the time has changed.
+    let restore = format!("-ac restore@{HOST}:/latest/mnt/compat/dst/ src/");
+    for round in 0..2 {
+        for command in [&format!("-c {PUSH}"), &restore] {
+            let read = read_by(&bed, command);
+            assert!(read < SIZE / 50, "{round}: {command}: {read}");
+        }
+        let (exit, text) = verify(&bed);
+        assert_eq!(exit, 0, "{text}");
+        assert!(
+            text.contains("3 files") && !text.contains("no sum"),
+            "{text}"
+        );
+        bed.coffre.kill().unwrap();
+        bed.coffre.restart().unwrap();
+    }
+    source.time("large", 1_600_000_000, 8).unwrap();
+    source.owner("large", 1001, 1002).unwrap();
+    bed.push_well(&format!("-c {PUSH}")).unwrap();
+    assert!(read_by(&bed, &format!("-c {PUSH}")) < SIZE / 50);
+    let (exit, text) = verify(&bed);
+    assert_eq!(exit, 0, "{text}");
+    // The copy that live has of it, and the one of the snapshot: both have their sums.
+    assert!(
+        text.contains("4 files") && !text.contains("no sum"),
+        "{text}"
+    );
+
+    // A flipped bit and a cut file, shared with a snapshot, are found and named.
+    let stored = bed.destination();
+    let flip = |path: &Path| {
+        let modified = fs::metadata(path).unwrap().modified().unwrap();
+        let mut content = fs::read(path).unwrap();
+        content[4_000] ^= 1;
+        fs::write(path, content).unwrap();
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(modified).unwrap();
+    };
+    flip(&stored.join("small"));
+    let cut = fs::File::options()
+        .write(true)
+        .open(stored.join("docs/gone"));
+    cut.unwrap().set_len(4_999).unwrap();
+    let (exit, text) = verify(&bed);
+    assert_eq!(exit, 1, "{text}");
+    let name = first.file_name().unwrap().to_str().unwrap();
+    for words in [
+        "dst/small: the content is not the one that was received\n",
+        "dst/docs/gone: it has 4999 bytes, and 5000 were received\n",
+        &format!("    in {name}, live\n"),
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    // Written anew in place, the content is another, and so is its sum.
+    bed.push_well(&format!("-c --inplace --checksum-choice=md5 {PUSH}"))
+        .unwrap();
+    let (exit, text) = verify(&bed);
+    assert_eq!(exit, 1, "{text}");
+    assert!(!text.contains(", live\n"), "{text}");
+
+    // What has taken the place of a file is not taken for it, though size and time are the same.
+    let foreign = stored.join("large");
+    let modified = fs::metadata(&foreign).unwrap().modified().unwrap();
+    fs::remove_file(&foreign).unwrap();
+    fs::write(&foreign, noise(9, SIZE as usize)).unwrap();
+    let file = fs::File::options().write(true).open(&foreign).unwrap();
+    file.set_modified(modified).unwrap();
+    let (_, text) = verify(&bed);
+    assert!(text.contains("1 file has no sum"), "{text}");
+    assert!(!text.contains("dst/large"), "{text}");
+    assert!(read_by(&bed, &format!("-c {PUSH}")) >= SIZE);
+    let differences = bed.differences(&source.path(""), &stored);
+    assert_eq!(differences.unwrap(), "");
+}
+
+#[test]
+fn what_a_broken_push_left_is_gone_on_with_where_files_take_no_attributes() {
+    if !may_run() {
+        return;
+    }
+    let bare = Bare::mount();
+    let bed = Bed::with_store(&bare.0.path().join("store")).unwrap();
+    bed.source()
+        .unwrap()
+        .file("large", &noise(1, 16 << 20))
+        .unwrap();
+    let command = format!("--partial --bwlimit=1000 {PUSH}");
+    let mut client = bed.rsync("client", bed.coffre.port(), &command).unwrap();
+    client.interrupt = Some((Duration::from_secs(8), Signal::INT));
+    assert_ne!(client.run().unwrap().exit, 0);
+    let kept = || {
+        fs::read_dir(bed.coffre.home().join(".partial"))
+            .unwrap()
+            .count()
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while kept() == 0 {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let outcome = bed.push_well(&format!("--partial --stats {PUSH}")).unwrap();
+    let text = said(&outcome);
+    let matched = text.lines().find(|line| line.starts_with("Matched data:"));
+    assert!(!matched.unwrap().contains(" 0 bytes"), "{text}");
+    assert_eq!(kept(), 0);
 }

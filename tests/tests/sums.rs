@@ -46,13 +46,6 @@ fn check_tree(directory: &Path) -> usize {
     checked
 }
 
-/// Bytes that the server has read with `read` calls so far.
-fn bytes_read(bed: &Bed) -> u64 {
-    let io = fs::read_to_string(format!("/proc/{}/io", bed.coffre.pid())).unwrap();
-    let read = io.lines().find_map(|line| line.strip_prefix("rchar: "));
-    read.unwrap().parse().unwrap()
-}
-
 #[test]
 fn every_content_has_its_sum_however_it_came() {
     let Some(bed) = Bed::new().unwrap() else {
@@ -146,9 +139,9 @@ fn a_touched_file_keeps_its_sum_and_so_does_its_history() {
         1_600_000_000
     );
     assert_eq!(check_tree(&snapshot.join("mnt/compat/dst")), 1);
-    let before = bytes_read(&bed);
+    let before = bed.bytes_read().unwrap();
     bed.push_well(&format!("-ac {DST}")).unwrap();
-    assert!(bytes_read(&bed) - before < 10_000);
+    assert!(bed.bytes_read().unwrap() - before < 10_000);
 }
 
 #[test]
@@ -162,9 +155,9 @@ fn a_push_with_checksum_that_changes_nothing_reads_nothing() {
     bed.push_well(&format!("-a {DST}")).unwrap();
     let stored = bed.destination().join("large");
     let push = |options: &str| {
-        let before = bytes_read(&bed);
+        let before = bed.bytes_read().unwrap();
         bed.push_well(&format!("{options} {DST}")).unwrap();
-        bytes_read(&bed) - before
+        bed.bytes_read().unwrap() - before
     };
     for options in ["-ac", "-acn"] {
         let read = push(options);
@@ -198,20 +191,20 @@ fn a_pull_with_checksum_of_what_is_there_reads_nothing() {
     bed.push_well(&format!("-a {DST}")).unwrap();
     bed.coffre.snapshot().unwrap();
     let pull = |options: &str| {
-        let before = bytes_read(&bed);
+        let before = bed.bytes_read().unwrap();
         bed.push_well(&format!("{options} server:/mnt/compat/dst/ src/"))
             .unwrap();
-        bytes_read(&bed) - before
+        bed.bytes_read().unwrap() - before
     };
     for options in ["-ac", "-acn", "-ac --no-inc-recursive"] {
         let read = pull(options);
         assert!(read < SIZE / 100, "{options}: {read}");
     }
     // The one from history has the sum of the one in live.
-    let before = bytes_read(&bed);
+    let before = bed.bytes_read().unwrap();
     let command = format!("-ac restore@{HOST}:/latest/mnt/compat/dst/ src/");
     bed.push_well(&command).unwrap();
-    assert!(bytes_read(&bed) - before < SIZE / 100);
+    assert!(bed.bytes_read().unwrap() - before < SIZE / 100);
 
     // A sum that does not hold is not believed, and a restore notes nothing.
     let stored = bed.destination().join("large");

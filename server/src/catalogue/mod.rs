@@ -12,6 +12,7 @@
 //!
 //! Every change is on disk when the call returns (`synchronous = FULL` under WAL).
 
+mod notes;
 mod owners;
 mod rebuild;
 mod schema;
@@ -25,7 +26,7 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -44,6 +45,8 @@ pub use verification::{LastVerification, Verification};
 pub struct Catalogue {
     connection: Mutex<Connection>,
     path: PathBuf,
+    /// Opened when a tenant needs it.
+    notes: Mutex<Option<Arc<notes::Table>>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -159,6 +162,7 @@ impl Catalogue {
         Ok(Some(Self {
             connection: Mutex::new(connection),
             path,
+            notes: Mutex::default(),
         }))
     }
 
@@ -190,6 +194,7 @@ impl Catalogue {
         Ok(Some(Self {
             connection: Mutex::new(connection),
             path,
+            notes: Mutex::default(),
         }))
     }
 
@@ -230,6 +235,7 @@ impl Catalogue {
         Ok(Self {
             connection: Mutex::new(connection),
             path: path.to_owned(),
+            notes: Mutex::default(),
         })
     }
 

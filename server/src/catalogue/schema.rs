@@ -129,6 +129,20 @@ const STEPS: &[&str] = &[
     ) STRICT;
     CREATE INDEX damage_by_run ON damage (tenant, scope);
 ",
+    "
+    -- What is noted of files whose file system keeps no extended attributes.
+    CREATE TABLE notes (
+        tenant TEXT NOT NULL,
+        inode  INTEGER NOT NULL,
+        -- of the attribute it would be, below user.coffre.
+        name   TEXT NOT NULL,
+        -- what no other file of this number has: time of birth, or handle
+        birth  BLOB NOT NULL,
+        value  BLOB NOT NULL,
+        noted  TEXT NOT NULL,
+        PRIMARY KEY (tenant, inode, name)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// `SQLITE_FCNTL` aside, what tells `file(1)` that it is ours: "Cfre".

@@ -28,11 +28,16 @@ pub(super) fn run(context: &Context, tenant: &str, names: [&str; 2]) -> Exit {
             return trouble(format_args!("tenant \"{tenant}\": {why}"));
         }
     };
+    let notes = match super::notes(&config.server.storage, tenant) {
+        Ok(notes) => notes,
+        Err(e) => return trouble(e),
+    };
     let task = Task {
         home: &home,
         first: first.snapshot(),
         second: second.snapshot(),
         form: super::form(&config),
+        notes,
     };
     let shown = Shown {
         watched: Watched::new(),

@@ -24,13 +24,15 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
+use crate::catalogue::{Catalogue, CatalogueError};
 use crate::config::units::{count, parse_size};
 use crate::config::{self, Config, Diagnostic, MetadataPolicy};
-use crate::confine::Metadata;
+use crate::confine::{self, Metadata, Notes};
 use crate::session::accounts;
 
 /// How a verb ended. Scripts know these numbers; clap ends with 2 when it cannot make sense of the
@@ -96,12 +98,18 @@ enum Verb {
     /// List the tenants.
     Tenants,
     /// Take a snapshot now, and print its name.
-    Snapshot { tenant: String },
+    Snapshot {
+        /// Whose, as the configuration names it.
+        tenant: String,
+    },
     /// List the snapshots of a tenant: name, state, files, size, own size, age.
     ///
     /// The size is that of everything in it, the own size what only this snapshot holds: what its
     /// removal would free.
-    Snapshots { tenant: String },
+    Snapshots {
+        /// Whose, as the configuration names it.
+        tenant: String,
+    },
     /// Remove the snapshots that the keep rules let go.
     Prune {
         /// Only this tenant; else all of them.
@@ -115,6 +123,7 @@ enum Verb {
     /// A directory is restored as TO, which must not exist or be empty. A file is restored as TO,
     /// or into it where that is a directory. Links are restored and never followed.
     Restore {
+        /// Whose, as the configuration names it.
         tenant: String,
         /// The snapshot's name, a day like 2026-11-20, "latest", or "live".
         snapshot: String,
@@ -141,6 +150,7 @@ enum Verb {
     /// mode, owner and time. Exit code 0: something was found, 1: nothing matches, 2: trouble.
     #[command(verbatim_doc_comment)]
     Find {
+        /// Whose, as the configuration names it.
         tenant: String,
         /// A path or a name, with wildcards.
         pattern: OsString,
@@ -153,6 +163,7 @@ enum Verb {
     /// the same size. "links" says that a file shares its inode with other names than before.
     /// Exit code 0: they are the same, 1: they differ, 2: trouble.
     Diff {
+        /// Whose, as the configuration names it.
         tenant: String,
         /// A snapshot's name, a day like 2026-11-20, "latest", or "live".
         a: String,
@@ -287,6 +298,19 @@ fn form(config: &Config) -> Option<Metadata> {
         MetadataPolicy::Native => Some(Metadata::Native),
         MetadataPolicy::Xattr => Some(Metadata::Xattr),
         MetadataPolicy::Auto => None,
+    }
+}
+
+/// Where what is noted of a tenant's files is, if not in the files. Nothing is written.
+fn notes(storage: &Path, tenant: &str) -> Result<Option<Arc<dyn Notes>>, CatalogueError> {
+    let home = storage.join(tenant);
+    // Where the files have it, a catalogue that cannot be used is no trouble.
+    if !std::fs::File::open(&home).is_ok_and(|home| confine::lacks_attributes(&home)) {
+        return Ok(None);
+    }
+    match Catalogue::open_to_read(storage)? {
+        Some(catalogue) => catalogue.notes(tenant, &home),
+        None => Ok(None),
     }
 }
 

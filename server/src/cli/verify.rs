@@ -101,6 +101,10 @@ fn one(
         bytes_per_second: wanted.limit,
         restart: wanted.restart,
         catalogue,
+        notes: match catalogue {
+            Some(catalogue) => catalogue.notes(tenant, home).map_err(|e| e.to_string())?,
+            None => None,
+        },
     };
     let outcome = verify::verify(&task, &shown);
     shown.watched.end();

@@ -14,6 +14,7 @@ use std::io;
 use rustix::io::Errno;
 
 use super::acl::{AclKind, PosixAcl};
+use super::beside::Place;
 use super::content;
 use super::fake_super::{self, StoredStat, inode_mode};
 use super::inode::{Inode, XattrSource};
@@ -366,7 +367,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Sets what differs, whatever fails on the way.
-    pub(super) fn carry_out(&self, inode: &Inode<'_>) -> Vec<AttributeError> {
+    pub(super) fn carry_out(&self, inode: &Inode<'_>, notes: &Place) -> Vec<AttributeError> {
         let mut errors = Vec::new();
         let mut note = |attribute: Attribute, done: io::Result<()>| {
             if let Err(error) = done {
@@ -390,7 +391,7 @@ impl<'a> Plan<'a> {
         if let Some((mtime, atime)) = self.times {
             let set = inode.set_times(mtime, atime);
             if let (Ok(()), Some(mtime)) = (&set, mtime) {
-                content::restamp(inode, &self.is, mtime);
+                content::restamp(inode, notes, &self.is, mtime);
             }
             note(Attribute::Times, set);
         }

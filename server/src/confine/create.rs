@@ -116,7 +116,7 @@ impl Dir {
         let inode = made.hold()?;
         self.give_inherited(&inode, kind, mode)?;
         let plan = Plan::new(self.shared.keeping, &inode, &inode.stat()?, attributes)?;
-        let errors = plan.carry_out(&inode);
+        let errors = plan.carry_out(&inode, &self.shared.notes);
         let freed = match replace {
             Replace::Yes => self.shared.freed_with(self.fd(), name),
             Replace::No => None,

@@ -168,7 +168,7 @@ impl Dir {
     /// What was noted of the content of a file; `None`: nothing that can be read.
     pub fn content_sum(&self, name: &[u8]) -> io::Result<Option<ContentSum>> {
         self.check(name)?;
-        content::read(&Named::new(self.fd(), name))
+        content::read(&Named::new(self.fd(), name), &self.shared.notes)
     }
 
     /// The target of a symbolic link, as it was given.

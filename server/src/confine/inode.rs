@@ -15,6 +15,7 @@ use rustix::fs::{
     getxattr, listxattr, openat, removexattr, setxattr, utimensat,
 };
 
+use super::beside::{self, Identity};
 use super::stat::{FileTime, Stat};
 use super::xattr_at;
 
@@ -180,6 +181,8 @@ pub(super) trait XattrSource {
     /// Into `buffer`; the length, or ERANGE.
     fn list_into(&self, buffer: &mut [u8]) -> rustix::io::Result<usize>;
     fn value_into(&self, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize>;
+    /// Which file it is; `None`: that cannot be told for good.
+    fn identity(&self) -> io::Result<Option<Identity>>;
 
     /// All names, whoever they belong to. None where the file system has no such attributes.
     fn xattr_names(&self) -> io::Result<XattrNames> {
@@ -218,6 +221,10 @@ impl XattrSource for Inode<'_> {
             Holder::PathOnly(_, through) => getxattr(through.as_str(), name, buffer),
         }
     }
+
+    fn identity(&self) -> io::Result<Option<Identity>> {
+        beside::identity(self.fd(), b"")
+    }
 }
 
 /// An inode whose names were listed a moment ago, and whom nobody else can reach: for a new one,
@@ -248,6 +255,10 @@ impl XattrSource for Listed<'_, '_> {
         }
     }
 
+    fn identity(&self) -> io::Result<Option<Identity>> {
+        self.inode.identity()
+    }
+
     fn xattr_names(&self) -> io::Result<XattrNames> {
         Ok(self.names.clone())
     }
@@ -273,6 +284,10 @@ impl XattrSource for Named<'_> {
 
     fn value_into(&self, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize> {
         xattr_at::get(self.dir, self.name, name, buffer)
+    }
+
+    fn identity(&self) -> io::Result<Option<Identity>> {
+        beside::identity(self.dir, self.name)
     }
 }
 

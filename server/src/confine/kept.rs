@@ -27,12 +27,12 @@ use super::path::TenantPath;
 use super::root::{TenantRoot, open_beneath};
 use super::staged::{Staged, StagedName};
 use super::stat::{Kind, Stat};
-use super::xattr::{forget_server_xattrs, server_xattr, set_server_xattr};
 
 /// How long what a broken push left is kept.
 pub const KEEP_FOR: Duration = Duration::from_secs(14 * 86_400);
 
-const NOTE: &str = "kept";
+/// What it is noted under, below `user.coffre.`.
+pub(super) const NOTE: &str = "kept";
 const WHOLE: &[u8] = b".whole";
 
 /// The files that are kept for a tenant; see the module's story.
@@ -166,7 +166,9 @@ impl Kept {
                 Err(error) => return Err(error),
             };
             let len = file.metadata()?.len();
-            let note = server_xattr(&file, NOTE)?.and_then(|note| KeptNote::decode(&note));
+            let note = self
+                .note_of(&file)?
+                .and_then(|note| KeptNote::decode(&note));
             let belongs = match &note {
                 Some(note) => note.path.as_ref().is_none_or(|noted| noted == path),
                 None => name.ends_with(WHOLE),
@@ -185,7 +187,7 @@ impl Kept {
             return Ok(());
         }
         let name = name_of(path);
-        match set_server_xattr(staged.file(), NOTE, &note.encode()) {
+        match self.note(staged.file(), note) {
             Err(error)
                 if note.path.is_some()
                     && [Errno::NOSPC, Errno::TOOBIG, Errno::RANGE]
@@ -196,13 +198,23 @@ impl Kept {
                     path: None,
                     ..note.clone()
                 };
-                set_server_xattr(staged.file(), NOTE, &short.encode())?;
+                self.note(staged.file(), &short)?;
             }
             other => other?,
         }
         staged.publish(&self.dir, &name, Replace::Yes)?;
         self.names.insert(name);
         Ok(())
+    }
+
+    fn note_of(&self, file: &File) -> io::Result<Option<Vec<u8>>> {
+        let notes = &self.dir.shared.notes;
+        notes.read(&Inode::open(file.as_fd()), NOTE)
+    }
+
+    fn note(&self, file: &File, note: &KeptNote) -> io::Result<()> {
+        let notes = &self.dir.shared.notes;
+        notes.keep(&Inode::open(file.as_fd()), NOTE, &note.encode())
     }
 
     /// Keeps a whole file, attributes and all, until it is put in place.
@@ -244,7 +256,7 @@ impl Kept {
             })?;
         self.dir.shared.has_gone(counted);
         let file = File::from(inode.reopen(OFlags::RDWR)?);
-        forget_server_xattrs(&Inode::open(file.as_fd()))?;
+        self.dir.shared.notes.forget(&Inode::open(file.as_fd()))?;
         Ok(Some(Staged::named(&self.dir, file, staged_name)?))
     }
 
@@ -268,7 +280,7 @@ impl Kept {
             let Ok(file) = self.dir.open_file(&name) else {
                 continue;
             };
-            let note = server_xattr(&file, NOTE).ok().flatten();
+            let note = self.note_of(&file).ok().flatten();
             let path = note.and_then(|note| KeptNote::decode(&note)?.path);
             if let Some(path) = path
                 && is_gone(&path)

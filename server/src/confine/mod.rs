@@ -30,12 +30,14 @@
 
 pub mod acl;
 mod attributes;
+mod beside;
 mod cache;
 mod content;
 mod create;
 mod dir;
 mod escape;
 mod fake_super;
+mod handle;
 mod in_place;
 mod inode;
 mod kept;
@@ -59,7 +61,8 @@ mod tests;
 
 pub use acl::{AclKind, PosixAcl};
 pub use attributes::{AclChange, Attribute, AttributeError, Attributes, Extended};
-pub use content::{content_sum, keep_content_sum};
+pub use beside::{Identity, Notes, identity_of, lacks_attributes};
+pub use content::content_sum;
 pub use create::Replace;
 pub use dir::Dir;
 pub use escape::Escape;

@@ -13,6 +13,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::attributes::Keeping;
+use super::beside::{Notes, Place, lacks_attributes};
 use super::cache::DirCache;
 use super::dir::Dir;
 use super::escape::{Escape, from_resolution};
@@ -49,6 +50,8 @@ pub(super) struct Shared {
     /// [`INNER_STAGING`] in it is the server's own.
     has_inner_staging: bool,
     pub(super) keeping: Keeping,
+    /// Where what is noted of files is kept.
+    pub(super) notes: Place,
     pub(super) live_state: Arc<LiveState>,
     cache: Mutex<DirCache>,
     pub(super) support: Support,
@@ -157,6 +160,7 @@ impl TenantRoot {
                 work,
                 has_inner_staging,
                 keeping: Keeping::new(metadata),
+                notes: Place::InFiles,
                 live_state: LiveState::of_tree(stat.dev, stat.ino),
                 cache: Mutex::default(),
                 support: Support::default(),
@@ -176,6 +180,18 @@ impl TenantRoot {
                 shared.keeping.view = shared.keeping.view.without_privilege();
             }
         }
+    }
+
+    /// Where what is noted of files goes if the tree's file system keeps no attributes. To be
+    /// called before anything else; it does nothing while directories are open.
+    pub fn with_notes(mut self, notes: Option<Arc<dyn Notes>>) -> io::Result<TenantRoot> {
+        if let Some(notes) = notes
+            && let Some(shared) = Arc::get_mut(&mut self.shared)
+            && lacks_attributes(&shared.live)
+        {
+            shared.notes = Place::Beside(notes, device(&shared.live)?);
+        }
+        Ok(self)
     }
 
     /// Whether an extended attribute of this name, as the client knows it, can be kept here. What
@@ -239,7 +255,9 @@ impl TenantRoot {
     /// Waits until everything written to the store's file system is on disk, and reports errors
     /// in writing since the root was opened. Source: syncfs(2), since Linux 5.8.
     pub fn sync(&self) -> io::Result<()> {
-        Ok(syncfs(&self.shared.live)?)
+        syncfs(&self.shared.live)?;
+        self.shared.notes.flush();
+        Ok(())
     }
 
     /// Removes what a crash left in staging, and says how many things that were; what broken
@@ -260,6 +278,12 @@ impl TenantRoot {
             }
         }
         Ok(swept)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.notes.flush();
     }
 }
 

@@ -193,12 +193,12 @@ impl Staged {
                 Some(mtime) => mtime,
                 None => inode.stat()?.mtime,
             };
-            if let Err(error) = content::keep(&inode, &content, mtime) {
+            if let Err(error) = content::keep(&inode, &self.shared.notes, &content, mtime) {
                 tracing::debug!(%error, "the sum of a content could not be kept");
             }
         }
         self.applied = true;
-        Ok(plan.carry_out(&inode))
+        Ok(plan.carry_out(&inode, &self.shared.notes))
     }
 
     /// Gives it its name. With [`Replace::Yes`] it takes the place of what has the name, in one

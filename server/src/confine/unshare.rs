@@ -33,7 +33,7 @@ use super::path::TenantPath;
 use super::root::{Shared, lacks, note_lack};
 use super::staged::{Staged, StagedName};
 use super::stat::{FileTime, Kind, Stat};
-use super::xattr::{copy_all, forget_server_xattrs};
+use super::xattr::copy_all;
 
 /// Bytes copied between two words that work goes on: a second's work for a slow disk.
 const COPY_PIECE: u64 = 8 << 20;
@@ -81,14 +81,14 @@ impl Dir {
         if self.is_private(&mut links, name, &inode, &is)? {
             return Ok(Updated {
                 how: How::InPlace,
-                errors: plan.carry_out(&inode),
+                errors: plan.carry_out(&inode, &self.shared.notes),
             });
         }
         // A copy can take long, and only its coming into place needs the lock.
         drop(links);
         let mut copy = self.copy_in_staging(&inode, &is)?;
         let made = copy.hold()?;
-        let errors = plan.carry_out(&made);
+        let errors = plan.carry_out(&made, &self.shared.notes);
         self.replace_all_names(&mut copy, name, &is)?;
         self.shared.has_come(made.fd());
         Ok(Updated {
@@ -127,7 +127,7 @@ impl Dir {
             } else {
                 How::InPlace
             },
-            errors: plan.carry_out(inode),
+            errors: plan.carry_out(inode, &self.shared.notes),
         })
     }
 
@@ -147,13 +147,15 @@ impl Dir {
         }
         if self.is_private(&mut links, name, &inode, &is)? {
             let file = File::from(inode.reopen(OFlags::RDWR)?);
-            forget_server_xattrs(&inode)?;
+            self.shared.notes.forget(&inode)?;
             return Ok(file);
         }
         drop(links);
         let mut staged = self.stage(is.inode.mode)?;
         copy_file(&inode, &open_for_reading(&inode)?, &staged)?;
-        forget_server_xattrs(&Inode::open(staged.file().as_fd()))?;
+        self.shared
+            .notes
+            .forget(&Inode::open(staged.file().as_fd()))?;
         self.replace_all_names(staged.name_in_staging()?, name, &is)?;
         self.shared.has_come(staged.file().as_fd());
         Ok(staged.into_file())
@@ -188,7 +190,7 @@ impl Dir {
         copy_content(&self.shared, &open_for_reading(&inode)?, staged.file())?;
         let after = inode.stat()?;
         let has_changed = (is.size, is.mtime, is.ctime) != (after.size, after.mtime, after.ctime);
-        if let Ok(Some(sum)) = super::content::read(&inode)
+        if let Ok(Some(sum)) = super::content::read(&inode, &self.shared.notes)
             && sum.holds_for(is.size, is.mtime)
             && !has_changed
         {
@@ -348,6 +350,7 @@ impl Dir {
         };
         let copy = made.hold()?;
         copy_attributes(inode, is, &copy)?;
+        self.shared.notes.copy(inode, &copy)?;
         Ok(made)
     }
 }
@@ -402,7 +405,9 @@ impl<'a> KeptTimes<'a> {
 /// Copies content and every attribute of a file to one that is staged.
 pub(super) fn copy_file(inode: &Inode<'_>, from: &File, to: &Staged) -> io::Result<()> {
     copy_content(to.shared(), from, to.file())?;
-    copy_attributes(inode, &inode.stat()?, &Inode::open(to.file().as_fd()))
+    let copy = Inode::open(to.file().as_fd());
+    copy_attributes(inode, &inode.stat()?, &copy)?;
+    to.shared().notes.copy(inode, &copy)
 }
 
 /// In the order of [`Plan::carry_out`], for the same reasons.

@@ -23,7 +23,7 @@ use super::metadata::{Metadata, sees_all_xattrs};
 /// Extended attributes by full name (`user.note`), without NUL.
 pub type XattrSet = BTreeMap<Vec<u8>, Vec<u8>>;
 
-const SERVER_PREFIX: &[u8] = b"user.coffre.";
+pub(super) const SERVER_PREFIX: &[u8] = b"user.coffre.";
 const USER_PREFIX: &[u8] = b"user.";
 pub(super) const STORED_PREFIX: &[u8] = b"user.rsync.";
 /// XFS lists its ACLs once more, in its own form, to the privileged. Removing one removes the ACL.
@@ -225,16 +225,6 @@ pub fn server_xattr(file: &File, name: &str) -> io::Result<Option<Vec<u8>>> {
 /// not published yet ([`super::Staged::file`]) or private ([`super::Dir::unshare_for_write`]).
 pub fn set_server_xattr(file: &File, name: &str, value: &[u8]) -> io::Result<()> {
     Inode::open(file.as_fd()).set_xattr(&[SERVER_PREFIX, name.as_bytes()].concat(), value)
-}
-
-/// Removes everything under `user.coffre.`: it was said of a content that is about to change.
-pub(super) fn forget_server_xattrs(inode: &Inode<'_>) -> io::Result<()> {
-    for name in inode.xattr_names()?.iter() {
-        if name.starts_with(SERVER_PREFIX) {
-            inode.remove_xattr(name)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

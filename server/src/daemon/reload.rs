@@ -96,6 +96,10 @@ impl Daemon {
                     handle
                         .account
                         .configure(tenant.quota, config.server.min_free);
+                    let notes = self.catalogue.notes(&tenant.name, handle.home());
+                    if let Some(notes) = notes.map_err(|e| e.to_string())? {
+                        handle.set_notes(notes);
+                    }
                     usage::recall(&handle, &self.catalogue);
                     sweep(&handle);
                     Arc::new(handle)

@@ -91,30 +91,45 @@ struct Due {
     reason: Reason,
 }
 
-/// A due snapshot under way. However it ends, by a panic too, the tenant's schedule goes on.
-struct Taking {
-    daemon: Arc<Daemon>,
-    tenant: Arc<TenantHandle>,
+/// Something that was due and is under way. However it ends, by a panic too, the tenant's schedule
+/// goes on.
+pub(super) struct Attempt {
+    pub(super) daemon: Arc<Daemon>,
+    pub(super) tenant: Arc<TenantHandle>,
     went_well: bool,
+    /// If it did not go well, the next try is not before this.
+    retry_after: Duration,
+    /// Notes that it is over, and when the next try may be.
+    over: fn(&mut Underway, Option<Instant>),
 }
 
-impl Taking {
-    fn note(&mut self, went_well: bool) {
+impl Attempt {
+    /// `over` is told when it has ended.
+    pub(super) fn begin(
+        daemon: &Arc<Daemon>,
+        tenant: &Arc<TenantHandle>,
+        retry_after: Duration,
+        over: fn(&mut Underway, Option<Instant>),
+    ) -> Self {
+        Self {
+            daemon: Arc::clone(daemon),
+            tenant: Arc::clone(tenant),
+            went_well: false,
+            retry_after,
+            over,
+        }
+    }
+
+    pub(super) fn note(&mut self, went_well: bool) {
         self.went_well = went_well;
     }
 }
 
-impl Drop for Taking {
+impl Drop for Attempt {
     fn drop(&mut self) {
         let scheduler = self.daemon.scheduler();
-        scheduler.with(self.tenant.name(), |underway| {
-            underway.snapshot = false;
-            underway.postponed = false;
-            underway.retry_not_before = match self.went_well {
-                true => None,
-                false => Some(Instant::now() + RETRY_AFTER),
-            };
-        });
+        let next = (!self.went_well).then(|| Instant::now() + self.retry_after);
+        scheduler.with(self.tenant.name(), |underway| (self.over)(underway, next));
         scheduler.wake();
     }
 }
@@ -202,11 +217,11 @@ impl Daemon {
             }
             self.scheduler()
                 .with(tenant.name(), |underway| underway.snapshot = true);
-            let mut taking = Taking {
-                daemon: Arc::clone(self),
-                tenant,
-                went_well: false,
-            };
+            let mut taking = Attempt::begin(self, &tenant, RETRY_AFTER, |underway, next| {
+                underway.snapshot = false;
+                underway.postponed = false;
+                underway.retry_not_before = next;
+            });
             tokio::spawn(async move {
                 let went_well = taking.daemon.take_due(&taking.tenant, due).await;
                 taking.note(went_well);

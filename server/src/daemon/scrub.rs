@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tracing::{error, info, warn};
 
 use super::Daemon;
+use super::scheduler::Attempt;
 use crate::catalogue::CatalogueError;
 use crate::config::VerifyPolicy;
 use crate::config::units::render_size;
@@ -96,11 +97,10 @@ impl Daemon {
         }
         self.scheduler()
             .with(name, |underway| underway.scrub = true);
-        let mut scrubbing = Scrubbing {
-            daemon: Arc::clone(self),
-            tenant: Arc::clone(tenant),
-            went_well: false,
-        };
+        let mut scrubbing = Attempt::begin(self, tenant, RETRY_AFTER, |underway, next| {
+            underway.scrub = false;
+            underway.scrub_not_before = next;
+        });
         tokio::spawn(async move {
             let went_well = scrubbing
                 .daemon
@@ -146,6 +146,7 @@ impl Daemon {
         let share = share(&policy, past, total, Timestamp::now());
         let catalogue = Arc::clone(self.catalogue());
         let home = tenant.home().to_owned();
+        let notes = tenant.notes();
         let task = move |progress: &dyn Progress| {
             let part = Part {
                 tenant: &name,
@@ -160,6 +161,7 @@ impl Daemon {
                 bytes_per_second: policy.limit,
                 restart: false,
                 catalogue: Some(&catalogue),
+                notes,
             };
             // On a thread that ends with it, since its priority stays low.
             let verified = std::thread::scope(|scope| {
@@ -287,32 +289,5 @@ fn report(tenant: &str, outcome: &Outcome, read: u64, total: u64) {
             snapshots = outcome.without_manifest.join(", "),
             "no manifest, so what is missing there is not noticed"
         );
-    }
-}
-
-/// A part under way. However it ends, by a panic too, the tenant's schedule goes on.
-struct Scrubbing {
-    daemon: Arc<Daemon>,
-    tenant: Arc<TenantHandle>,
-    went_well: bool,
-}
-
-impl Scrubbing {
-    fn note(&mut self, went_well: bool) {
-        self.went_well = went_well;
-    }
-}
-
-impl Drop for Scrubbing {
-    fn drop(&mut self) {
-        let scheduler = self.daemon.scheduler();
-        scheduler.with(self.tenant.name(), |underway| {
-            underway.scrub = false;
-            underway.scrub_not_before = match self.went_well {
-                true => None,
-                false => Some(Instant::now() + RETRY_AFTER),
-            };
-        });
-        scheduler.wake();
     }
 }

@@ -99,6 +99,7 @@ pub async fn serve(prepared: Prepared) -> Result<(), ServeError> {
     let storage = config.server.storage.clone();
     let lock = store::lock(&storage)?;
     let keeps_attributes = lock.keeps_attributes();
+    let tells_files_apart = lock.tells_files_apart();
     let catalogue = Catalogue::open(&storage)?;
     let daemon = Arc::new(Daemon::new(config.clone(), catalogue, fence, accounts));
     introduce(&config, &daemon, descriptors);
@@ -110,10 +111,17 @@ pub async fn serve(prepared: Prepared) -> Result<(), ServeError> {
                 storage.display()
             )));
         }
+        let sums = match tells_files_apart {
+            true => "sums of contents are kept in the catalogue instead",
+            false => {
+                "nor can it tell a file from a later one of the same inode number, so no sums of \
+                 contents are kept: `--checksum` reads the store, and `coffre verify` finds what \
+                 is missing, replaced or unreadable, but no flipped bit"
+            }
+        };
         warn!(
-            "the file system of {} keeps no extended attributes: no sums of contents are kept, so \
-             `--checksum` reads the store, and `coffre verify` finds what is missing, replaced or \
-             unreadable, but no flipped bit; clients cannot keep attributes either",
+            "the file system of {} keeps no extended attributes: {sums}; attributes of clients \
+             cannot be kept",
             storage.display()
         );
     }

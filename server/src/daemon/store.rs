@@ -96,6 +96,11 @@ impl StoreLock {
         let _ = rustix::fs::fremovexattr(&self.file, PROBE);
         set != Err(rustix::io::Errno::OPNOTSUPP)
     }
+
+    /// Whether it tells a file from a later one of the same inode number.
+    pub(super) fn tells_files_apart(&self) -> bool {
+        matches!(crate::confine::identity_of(&self.file), Ok(Some(_)))
+    }
 }
 
 /// Makes what is missing of `<home>/live` and `<home>/snapshots`. The home is private; within it,

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::links::{Item, Met};
 use super::{Change, Difference, Differences, compare};
 use crate::config::reason;
-use crate::confine::{Kind, Metadata, Stat};
+use crate::confine::{Kind, Metadata, Notes, Stat};
 use crate::restore::source::{Source, form_of};
 use crate::snapshot::tree::{Level, Node, Place};
 use crate::snapshot::walk::{each_entry, open_directory};
@@ -28,6 +28,8 @@ pub struct Task<'a> {
     pub second: Option<SnapshotName>,
     /// How the store keeps attributes; `None`: as whoever made it could.
     pub form: Option<Metadata>,
+    /// Where what is noted of files is, if not in the files.
+    pub notes: Option<Arc<dyn Notes>>,
 }
 
 /// Somebody who watches.
@@ -101,7 +103,7 @@ pub fn diff(task: &Task<'_>, watch: &dyn Watch) -> Result<Differences, DiffError
             path: String::new(),
             source,
         };
-        let source = Source::open(&tree.path(), form).map_err(fail)?;
+        let source = Source::open(&tree.path(), form, task.notes.clone()).map_err(fail)?;
         let root = tree.root().try_clone().map_err(fail)?;
         let device = rustix::fs::fstat(&root).map_err(|e| fail(e.into()))?.st_dev;
         Ok::<_, DiffError>((tree, source, root, device))

@@ -328,7 +328,7 @@ struct Looking {
 impl Looking {
     fn begin(tree: &OpenTree, form: Metadata) -> io::Result<Self> {
         Ok(Self {
-            source: Source::open(&tree.path(), form)?,
+            source: Source::open(&tree.path(), form, None)?,
             last: None,
         })
     }

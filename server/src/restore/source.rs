@@ -7,9 +7,10 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::confine::{
-    AclKind, Dir, Kind, Metadata, PosixAcl, Stat, TenantPath, TenantRoot, XattrSet,
+    AclKind, Dir, Kind, Metadata, Notes, PosixAcl, Stat, TenantPath, TenantRoot, XattrSet,
 };
 use crate::sum::ContentSum;
 
@@ -38,9 +39,14 @@ pub(crate) struct Views {
 }
 
 impl Source {
-    pub(crate) fn open(tree: &Path, form: Metadata) -> io::Result<Self> {
+    /// `notes`: where what is noted of files is, if not in the files.
+    pub(crate) fn open(
+        tree: &Path,
+        form: Metadata,
+        notes: Option<Arc<dyn Notes>>,
+    ) -> io::Result<Self> {
         Ok(Self {
-            native: TenantRoot::open_read_only(tree, Metadata::Native)?,
+            native: TenantRoot::open_read_only(tree, Metadata::Native)?.with_notes(notes)?,
             stored: TenantRoot::open_read_only(tree, Metadata::Xattr)?,
             form,
         })

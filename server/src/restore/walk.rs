@@ -70,7 +70,7 @@ pub enum RestoreError {
         path: String,
         source: io::Error,
     },
-    #[error("there is no {0} in it")]
+    #[error("there is no /{0} in it")]
     Missing(String),
     #[error("{0} is a symbolic link in it, which is not followed; give the path that it leads to")]
     Symlink(String),
@@ -128,7 +128,7 @@ pub fn restore(task: &Task<'_>, watch: &dyn Watch) -> Result<Outcome, RestoreErr
         .map_err(|e| fail("open", task.tree, e))?;
     let names = components(task.path)?;
     let form = task.form.unwrap_or_else(|| form_of(task.home));
-    let source = Source::open(task.tree, form).map_err(|e| fail("open", task.tree, e))?;
+    let source = Source::open(task.tree, form, None).map_err(|e| fail("open", task.tree, e))?;
     let powers = Powers {
         root: rustix::process::geteuid().is_root(),
     };

@@ -355,6 +355,7 @@ impl Session {
         let metadata = self.metadata_of(options);
         let account = Arc::clone(&self.admitted.tenant.account);
         TenantRoot::open(self.admitted.tenant.home(), metadata, account)
+            .and_then(|root| root.with_notes(self.admitted.tenant.notes()))
             .map_err(|error| format!("cannot open the tenant's tree: {error}"))
     }
 

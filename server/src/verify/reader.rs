@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::findings::What;
 use super::pace::Pace;
-use crate::confine::{FileTime, Stat, server_xattr};
+use crate::confine::{FileTime, Notes, Stat, identity_of, server_xattr};
 use crate::snapshot::tree::Node;
 use crate::sum::{Content, ContentSum, ContentSummer};
 
@@ -47,6 +47,8 @@ pub(super) struct Reader<'a> {
     pub(super) pace: &'a Pace,
     pub(super) stop: &'a (dyn Fn() -> bool + Sync),
     pub(super) live_tree: usize,
+    /// Where what is noted of files is, if not in the files.
+    pub(super) notes: Option<&'a dyn Notes>,
     /// Told how many bytes are read, as they are.
     pub(super) read: &'a (dyn Fn(u64, u64) + Sync),
     pub(super) buffer: Vec<u8>,
@@ -115,7 +117,7 @@ impl Reader<'_> {
             Ok(_) => return Verdict::Moved,
             Err(error) => return Verdict::Wrong(unreadable(&error.into())),
         };
-        let noted = match server_xattr(&file, "sum") {
+        let noted = match self.noted(&file) {
             Ok(noted) => noted,
             Err(error) => return Verdict::Wrong(unreadable(&error)),
         };
@@ -139,9 +141,7 @@ impl Reader<'_> {
                 (now.size, now.mtime, now.ctime) == (before.size, before.mtime, before.ctime)
             };
             // A session may be at work on it, and its sum may be ahead of its content.
-            if !stat(&file).is_ok_and(same)
-                || !server_xattr(&file, "sum").is_ok_and(|now| now == noted)
-            {
+            if !stat(&file).is_ok_and(same) || !self.noted(&file).is_ok_and(|now| now == noted) {
                 return Verdict::Moved;
             }
         }
@@ -150,6 +150,17 @@ impl Reader<'_> {
             None if stands_for_another(&file) => Verdict::Whole,
             None => Verdict::WithoutSum,
             Some(sum) => compare(&sum, &content, before.mtime),
+        }
+    }
+
+    /// What was noted of its content.
+    fn noted(&self, file: &File) -> std::io::Result<Option<Vec<u8>>> {
+        match self.notes {
+            None => server_xattr(file, "sum"),
+            Some(notes) => {
+                let file = identity_of(file)?;
+                Ok(file.and_then(|file| notes.note(&file, "sum")))
+            }
         }
     }
 

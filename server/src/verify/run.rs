@@ -1,6 +1,7 @@
 //! One run: hands chunks to readers, counts, and remembers how far it has come.
 
 use std::collections::{BTreeMap, HashSet};
+use std::os::unix::fs::DirEntryExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -15,6 +16,7 @@ use super::reader::{Chunk, Done, Reader};
 use super::seen::Inodes;
 use super::tour::{LIVE, Tour, Tree};
 use crate::catalogue::{Catalogue, CatalogueError, Verification};
+use crate::confine::Notes;
 use crate::snapshot::{self, SnapshotError, SnapshotName};
 
 /// More would only move the disk's heads about; fewer would leave it idle while hashing.
@@ -42,6 +44,8 @@ pub struct Task<'a> {
     pub restart: bool,
     /// Where it is written down how far it has come. `None`: nowhere.
     pub catalogue: Option<&'a Catalogue>,
+    /// Where what is noted of files is, if not in the files.
+    pub notes: Option<Arc<dyn Notes>>,
 }
 
 /// Somebody who watches.
@@ -121,6 +125,7 @@ pub fn verify(task: &Task<'_>, watch: &dyn Watch) -> Result<Outcome, VerifyError
                     pace,
                     stop,
                     live_tree,
+                    notes: task.notes.as_deref(),
                     read: &|files, bytes| watch.advance(files, bytes),
                     buffer: Vec::new(),
                 };
@@ -144,6 +149,7 @@ pub fn verify(task: &Task<'_>, watch: &dyn Watch) -> Result<Outcome, VerifyError
         result
     });
     result?;
+    state.sweep_notes(&trees)?;
     state.end()
 }
 
@@ -421,6 +427,28 @@ impl<'a> Run<'a> {
             let new = std::mem::take(&mut self.unsaved);
             catalogue.save_verification(self.task.tenant, self.scope, &state, &new)?;
         }
+        Ok(())
+    }
+
+    /// All that is there has been seen: notes of other files are of no use.
+    fn sweep_notes(&mut self, trees: &[Tree]) -> Result<(), VerifyError> {
+        let (Some(notes), None) = (&self.task.notes, self.task.only) else {
+            return Ok(());
+        };
+        if self.stopped || self.watch.cancelled() {
+            return Ok(());
+        }
+        // A snapshot that has been taken meanwhile holds files that may have left live since.
+        let known: HashSet<&str> = trees.iter().map(|tree| tree.name.as_str()).collect();
+        let now = self::trees(self.task)?;
+        if !now.iter().all(|tree| known.contains(tree.name.as_str())) {
+            return Ok(());
+        }
+        let kept = std::fs::read_dir(self.task.home.join(".partial"));
+        for entry in kept.into_iter().flatten().flatten() {
+            self.seen.insert(entry.ino());
+        }
+        notes.forget_others(&|inode| self.seen.contains(inode), self.started);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use coffre_protocol::error::escape;
 use coffre_protocol::flist::EntryRef;
 
 use super::{Receiver, path_of};
-use crate::confine::{Dir, Stat, content_sum, keep_content_sum};
+use crate::confine::{Dir, Stat};
 use crate::sum::{Content, ContentSum, ContentSummer};
 
 /// How much is read between two looks at the clock.
@@ -53,7 +53,7 @@ impl Receiver {
         }
         let is_equal = content.digest(kind) == Some(digest);
         if is_equal && !self.policy.dry_run {
-            keep_merged(&file, content, have, recorded);
+            keep_merged(dir, &file, content, have, recorded);
         }
         Ok(is_equal)
     }
@@ -76,6 +76,7 @@ impl Receiver {
 
 /// Keeps what was found by reading, unless the file is another by now.
 fn keep_merged(
+    dir: &Dir,
     file: &std::fs::File,
     mut content: Content,
     have: &Stat,
@@ -88,13 +89,13 @@ fn keep_merged(
     if !unchanged || content.size != is.size {
         return;
     }
-    if let Some(mut known) = recorded.or_else(|| content_sum(file).ok().flatten())
+    if let Some(mut known) = recorded.or_else(|| dir.content_sum_of(file).ok().flatten())
         && known.content.hash == content.hash
     {
         known.content.merge(&content);
         content = known.content;
     }
-    if let Err(error) = keep_content_sum(file, &content, is.mtime) {
+    if let Err(error) = dir.keep_content_sum(file, &content, is.mtime) {
         tracing::debug!(%error, "the sum of a content could not be kept");
     }
 }

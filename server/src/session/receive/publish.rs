@@ -17,7 +17,7 @@ use super::basis::Basis;
 use super::generator::Job;
 use super::writer::{FileWriter, Sink};
 use super::{Fatal, Receiver, path_of};
-use crate::confine::{Kind, Replace, Stat, XattrSet, keep_content_sum};
+use crate::confine::{Dir, Kind, Replace, Stat, XattrSet};
 use crate::sum::Content;
 
 /// What became of a file that is whole.
@@ -77,7 +77,7 @@ impl Receiver {
                 let result = super::attributes::update(dir, &target.name, &have, &wanted);
                 self.report_attributes(entry, result)?;
                 if let Some(content) = &content {
-                    note_in_place(file.file(), content);
+                    note_in_place(dir, file.file(), content);
                 }
                 if self.policy.fsync
                     && let Err(error) = file.file().sync_all()
@@ -223,10 +223,10 @@ impl Receiver {
 
 /// Keeps what is known of a content that was written in place, with the time it has now. One that
 /// cannot be kept is found out by reading when it is wanted.
-fn note_in_place(file: &File, content: &Content) {
+fn note_in_place(dir: &Dir, file: &File, content: &Content) {
     let kept = rustix::fs::fstat(file)
         .map_err(io::Error::from)
-        .and_then(|stat| keep_content_sum(file, content, Stat::from(stat).mtime));
+        .and_then(|stat| dir.keep_content_sum(file, content, Stat::from(stat).mtime));
     if let Err(error) = kept {
         tracing::debug!(%error, "the sum of a content could not be kept");
     }

@@ -150,7 +150,8 @@ impl View {
             Some(name) => Some(self.tenant.read_snapshot(name).ok_or(Errno::NOENT)?),
             None => None,
         };
-        let root = TenantRoot::open_read_only(&tree.directory, self.metadata)?;
+        let root = TenantRoot::open_read_only(&tree.directory, self.metadata)?
+            .with_notes(self.tenant.notes())?;
         Ok(&tree.open.get_or_init(|| (root, reading)).0)
     }
 
