@@ -143,7 +143,7 @@ fn text(facts: &RestoreFacts) -> String {
         out.push_str(&format!(" ({} more of them)", count(facts.links, "name")));
     }
     if facts.others > 0 {
-        out.push_str(&format!(", {} that are no files", facts.others));
+        out.push_str(&format!(", {}", count(facts.others, "other entry")));
     }
     out.push_str(&format!(
         " in {}, {}, {:.1} s, from {}",

@@ -56,12 +56,17 @@ impl std::fmt::Display for Named {
 pub(super) fn tree(home: &Path, text: &str, zone: &TimeZone) -> Result<Named, String> {
     match text {
         "live" => Ok(Named::Live),
-        _ => snapshot(home, text, zone).map(Named::Snapshot),
+        _ => named(home, text, zone, ", latest, or live").map(Named::Snapshot),
     }
 }
 
 /// The same, where only snapshots will do.
 pub(super) fn snapshot(home: &Path, text: &str, zone: &TimeZone) -> Result<SnapshotName, String> {
+    named(home, text, zone, ", or latest")
+}
+
+/// `others`: what else could have been given.
+fn named(home: &Path, text: &str, zone: &TimeZone, others: &str) -> Result<SnapshotName, String> {
     let names = snapshot::list(home).map_err(|e| e.to_string())?;
     let names: Vec<SnapshotName> = names.into_iter().map(|found| found.name).collect();
     if text == "latest" {
@@ -85,7 +90,7 @@ pub(super) fn snapshot(home: &Path, text: &str, zone: &TimeZone) -> Result<Snaps
             .ok_or_else(|| format!("no snapshot was taken on {day}")),
         Err(_) => Err(format!(
             "\"{text}\" names no snapshot; give a name like 2026-11-20T093000Z, a day like \
-             2026-11-20, latest, or live"
+             2026-11-20{others}"
         )),
     }
 }

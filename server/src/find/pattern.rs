@@ -34,6 +34,8 @@ enum Part {
 pub enum BadPattern {
     #[error("the pattern is empty; ** matches everything")]
     Empty,
+    #[error("the [ in the pattern has no ]; \\[ stands for the character itself")]
+    Bracket,
     #[error("\"..\" in the pattern leads nowhere here; give the path from the top of the tree")]
     Dots,
 }
@@ -59,6 +61,7 @@ impl Pattern {
                 b".." => return Err(BadPattern::Dots),
                 b"**" if matches!(parts.last(), Some(Part::Deep)) => continue,
                 b"**" => Part::Deep,
+                wild if has_open_bracket(wild) => return Err(BadPattern::Bracket),
                 wild if Glob::is_wild(wild) => Part::Wild(Glob::new(wild)),
                 name => Part::Name(name.to_vec()),
             });
@@ -126,6 +129,27 @@ impl Pattern {
             }
         }
     }
+}
+
+/// A set that does not end, which nothing would match.
+fn has_open_bracket(component: &[u8]) -> bool {
+    let mut rest = component;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = match byte {
+            b'\\' => after.get(1..).unwrap_or_default(),
+            b'[' => {
+                let negated = matches!(after.first(), Some(b'!' | b'^'));
+                // Right at the beginning it is one of the set.
+                let set = after.get(usize::from(negated) + 1..).unwrap_or_default();
+                match set.iter().position(|byte| *byte == b']') {
+                    Some(end) => &set[end + 1..],
+                    None => return true,
+                }
+            }
+            _ => after,
+        };
+    }
+    false
 }
 
 impl Part {
@@ -241,5 +265,12 @@ mod tests {
             );
         }
         assert_eq!(Pattern::parse(b"a/../b").unwrap_err(), BadPattern::Dots);
+        for open in ["[a", "a[", "/x/[!]", "[]", "[a]["] {
+            let told = Pattern::parse(open.as_bytes()).unwrap_err();
+            assert_eq!(told, BadPattern::Bracket, "{open}");
+        }
+        for closed in ["[a]", "[]]", "[!]]", r"\[a", "[[:alpha:]]"] {
+            assert!(Pattern::parse(closed.as_bytes()).is_ok(), "{closed}");
+        }
     }
 }
