@@ -12,7 +12,7 @@ use coffre::catalogue::Catalogue;
 use coffre::control::facts::StatusFacts;
 use coffre::verify::{Finding, Task, Watch};
 use coffre_client_compat::tree::noise;
-use coffre_tests::{Bed, said};
+use coffre_tests::{Bed, number_from_env, said};
 
 const PUSH: &str = "-aH src/ server:/mnt/compat/dst/";
 
@@ -160,11 +160,8 @@ fn what_is_not_known_is_said_and_a_damaged_manifest_is_noticed() {
     );
 }
 
-#[test]
-fn a_run_that_is_killed_goes_on_where_it_was() {
-    let Some(bed) = Bed::new().unwrap() else {
-        return;
-    };
+/// A snapshot of 40 directories with a file of 1 MiB each.
+fn push_40_directories(bed: &Bed) {
     let source = bed.source().unwrap();
     for number in 0..40 {
         let name = format!("d{number:02}/file");
@@ -172,6 +169,14 @@ fn a_run_that_is_killed_goes_on_where_it_was() {
     }
     bed.push_well(PUSH).unwrap();
     bed.coffre.snapshot().unwrap();
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_where_it_was() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    push_40_directories(&bed);
     flip(&bed.destination().join("d00/file"), 5);
     // As slow as to be killed on the way, and long enough for what it has done to be noted.
     let mut slow = bed.coffre.invocation("verify --limit 2MiB");
@@ -221,13 +226,7 @@ fn a_store_that_is_read_in_parts_is_read_once() {
     let Some(bed) = Bed::new().unwrap() else {
         return;
     };
-    let source = bed.source().unwrap();
-    for number in 0..40 {
-        let name = format!("d{number:02}/file");
-        source.file(&name, &noise(number, 1 << 20)).unwrap();
-    }
-    bed.push_well(PUSH).unwrap();
-    bed.coffre.snapshot().unwrap();
+    push_40_directories(&bed);
     bed.coffre.snapshot().unwrap();
     let home = bed.coffre.home();
     let catalogue = Catalogue::open_beside(home.parent().unwrap());
@@ -239,6 +238,7 @@ fn a_store_that_is_read_in_parts_is_read_once() {
         bytes_per_second: None,
         restart: false,
         catalogue: Some(&catalogue),
+        notes: None,
     };
     let (mut total, mut parts) = (0, 0);
     loop {
@@ -321,23 +321,41 @@ fn the_server_finds_a_flipped_bit_by_itself_and_says_so_loudly() {
     assert!(!status(&bed).contains("DAMAGED"), "{}", status(&bed));
 }
 
-/// By hand: `cargo nextest run --release -p coffre-tests --test verify --run-ignored all
-/// --no-capture`.
+/// `COFFRE_FILES` makes them more.
 #[test]
-#[ignore = "takes minutes"]
-fn an_intact_store_of_100_000_files_verifies_clean() {
+fn an_intact_store_of_many_files_verifies_clean() {
     let Some(bed) = Bed::new().unwrap() else {
         return;
     };
+    let files = number_from_env("COFFRE_FILES", 3_000);
     let source = bed.source().unwrap();
-    for number in 0..100_000_u64 {
+    for number in 0..files {
         let name = format!("d{:03}/f{number}", number / 250);
         source.file(&name, &noise(number, 4096)).unwrap();
     }
     bed.push_well(PUSH).unwrap();
     bed.coffre.snapshot().unwrap();
     bed.coffre.snapshot().unwrap();
-    let outcome = bed.coffre.verb("verify").unwrap();
-    println!("{}", said(&outcome));
-    assert_eq!(outcome.exit, 0);
+    let (exit, text) = verify(&bed, "");
+    println!("{text}");
+    assert_eq!(exit, 0, "{text}");
+    let words = format!("{} (", coffre::config::units::count(files, "file"));
+    assert!(text.contains(&words), "{text}");
+    assert!(text.contains("in 2 snapshots and live"), "{text}");
+    assert!(text.contains(": nothing is damaged"), "{text}");
+    assert!(!text.contains("no sum"), "{text}");
+
+    // One bit in one of them.
+    let file = bed
+        .destination()
+        .join(format!("d{:03}/f{}", (files - 1) / 250, files - 1));
+    flip(&file, 4_000);
+    let (exit, text) = verify(&bed, "");
+    assert_eq!(exit, 1, "{text}");
+    let words = format!(
+        "/f{}: the content is not the one that was received",
+        files - 1
+    );
+    assert!(text.contains(&words), "{text}");
+    assert!(text.contains(": 1 name damaged"), "{text}");
 }
