@@ -37,7 +37,8 @@ pub(super) fn snapshots(
         Kind::Prune => in_turns(machine.pairs, |turn, who| match who {
             ServerKind::Coffre => {
                 stand.keep(None)?;
-                for _ in 0..2 {
+                // One stays of each turn, and one is to go, as for the other.
+                while stand.snapshots()? < 2 {
                     stand.server.command(&["snapshot", TENANT])?;
                 }
                 stand.keep(Some(1))?;
@@ -158,6 +159,14 @@ impl Stand {
         fs::write(&config, lines.join("\n") + "\n")?;
         self.server.command(&["reload"])?;
         Ok(())
+    }
+
+    fn snapshots(&self) -> Result<usize> {
+        match fs::read_dir(self.server.home().join("snapshots")) {
+            Ok(names) => Ok(names.count()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn replace_a_hundredth(&self, turn: usize) -> Result<()> {
