@@ -70,7 +70,7 @@ enum Action {
     SelfCheck,
     /// Compare the speed of coffre with that of stock sshd + rsync
     Bench(BenchOptions),
-    /// Count the server's system calls for three small pushes, and compare with the record
+    /// Count the server's system calls for three small pushes and a restore, and compare with the record
     Calls(GuardOptions),
 }
 
