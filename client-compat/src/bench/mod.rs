@@ -18,7 +18,10 @@ mod source;
 mod transfer;
 mod workload;
 
+use std::cell::RefCell;
 use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -28,7 +31,8 @@ use crate::clients::Clients;
 use crate::loopfs::FileSystem;
 use crate::sandbox::{ServerKind, is_root};
 
-use workload::{Kind, WORKLOADS, Workload};
+use source::{Change, Source, Tree};
+use workload::{Kind, Size, WORKLOADS, Workload};
 
 /// Options of `client-compat bench`.
 #[derive(Debug, Clone, Args)]
@@ -131,7 +135,12 @@ struct Machine {
     coffre: Option<PathBuf>,
     pairs: usize,
     room_bytes: u64,
+    /// The tree that the last workload pushed: those of one size and change follow each other.
+    source: RefCell<Option<(Made, Rc<Source>)>>,
 }
+
+/// What a [`Source`] was made of.
+type Made = (Tree, Size, Change);
 
 /// Has both servers do it in turns; who comes first changes from pair to pair.
 fn in_turns(
@@ -182,11 +191,15 @@ pub fn bench(options: &BenchOptions) -> Result<()> {
         },
         pairs: options.pairs.max(1),
         room_bytes: options.room << 30,
+        source: RefCell::default(),
     };
     let mut all = Vec::new();
     for workload in chosen {
         eprintln!("{} …", workload.name);
-        all.push(machine.measure(workload, options));
+        let started = Instant::now();
+        let measured = machine.measure(workload, options);
+        eprintln!("{}: {}", workload.name, time_of(&measured, started));
+        all.push(measured);
     }
     match options.json {
         true => println!("{}", serde_json::to_string_pretty(&all)?),
@@ -196,6 +209,19 @@ pub fn bench(options: &BenchOptions) -> Result<()> {
         report::write(path, all, &machine.clients)?;
     }
     Ok(())
+}
+
+/// How long a workload took, and how much of it was measured.
+fn time_of(measured: &Measured, started: Instant) -> String {
+    let whole = started.elapsed().as_secs_f64();
+    let samples = measured
+        .pairs
+        .iter()
+        .flat_map(|pair| [pair.stock, pair.coffre]);
+    let samples = samples.chain(measured.limit);
+    let counted: f64 = samples.map(|one| one.wall_secs + one.sync_secs).sum();
+    let rest = whole - counted;
+    format!("{whole:.0} s: {counted:.0} s measured, {rest:.0} s before, between and after")
 }
 
 fn chosen(only: &[String]) -> Result<Vec<&'static Workload>> {
@@ -210,6 +236,22 @@ fn chosen(only: &[String]) -> Result<Vec<&'static Workload>> {
 }
 
 impl Machine {
+    /// The tree that is pushed, made anew only if the last workload had another one.
+    fn source(&self, tree: Tree, size: Size, change: Change) -> Result<Rc<Source>> {
+        let wanted = (tree, size, change);
+        let mut last = self.source.borrow_mut();
+        if let Some((made, source)) = &*last
+            && *made == wanted
+        {
+            return Ok(Rc::clone(source));
+        }
+        // Before there are two.
+        *last = None;
+        let source = Rc::new(Source::make(tree, size, change)?);
+        *last = Some((wanted, Rc::clone(&source)));
+        Ok(source)
+    }
+
     /// A workload that cannot be done is told, and the others go on.
     fn measure(&self, workload: &Workload, options: &BenchOptions) -> Measured {
         let mut size = workload.scaled(options.scale);

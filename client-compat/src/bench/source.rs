@@ -1,10 +1,11 @@
 //! The trees that are pushed, the same each time, and what is changed in them.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, FileTimes, Permissions};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -138,14 +139,21 @@ pub(super) fn fill(place: &Path, tree: Tree, size: Size) -> Result<()> {
     }
     let builder = Builder::at(place)?;
     for number in 0..size.files {
-        let name = name_of(number);
+        let path = builder.path(name_of(number));
+        if let (true, Some(directory)) = (number.is_multiple_of(PER_DIRECTORY), path.parent()) {
+            fs::create_dir(directory)?;
+        }
         let content = match tree {
             Tree::LogNormal => noise(number, log_normal(number, size.bytes)),
             Tree::Text => text(number, size.bytes as usize),
             Tree::Even | Tree::OneFile => noise(number, size.bytes as usize),
         };
-        builder.file(&name, &content)?;
-        builder.time(&name, 1_500_000_000 + (number % 1_000) as i64, 5)?;
+        // By one look-up: there may be a million.
+        let mut file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+        file.write_all(&content)?;
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        let time = UNIX_EPOCH + Duration::new(1_500_000_000 + number % 1_000, 5);
+        file.set_times(FileTimes::new().set_accessed(time).set_modified(time))?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::measure::{Group, Watch, cpu_secs_of_children};
 use super::proxy::Proxy;
-use super::source::{Change, Source, Tree, content_of};
+use super::source::{Change, Tree, content_of};
 use super::workload::{Kind, Limit, Size, Transfer};
 use super::{Machine, Pair, Sample, in_turns};
 use crate::loopfs::{FileSystem, LoopFs};
@@ -36,7 +36,7 @@ pub(super) fn run(
     fs: FileSystem,
     limit: Limit,
 ) -> Result<Came> {
-    let source = |tree, change| Source::make(tree, size, change);
+    let source = |tree, change| machine.source(tree, size, change);
     let start = || -> Result<[Running; 2]> {
         Ok([
             machine.start(ServerKind::Stock, fs)?,

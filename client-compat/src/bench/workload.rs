@@ -16,7 +16,7 @@ pub(super) struct Goals {
 }
 
 /// Numbers of files and bytes, before `--scale`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) files: u64,
     pub(super) bytes: u64,
