@@ -109,17 +109,19 @@ impl Dir {
     /// All names but `.` and `..`, in the order of the directory.
     pub fn entries(&self) -> io::Result<Vec<DirEntry>> {
         let mut entries = Vec::new();
-        self.visit_entries(|entry| {
-            entries.push(entry);
+        self.visit_entries(|name, kind, ino| {
+            let name = name.to_vec();
+            entries.push(DirEntry { name, kind, ino });
             Ok(())
         })?;
         Ok(entries)
     }
 
-    /// The same, entry by entry, for directories of any size.
+    /// The same, entry by entry, for directories of any size: name, kind and inode number as in a
+    /// [`DirEntry`].
     pub fn visit_entries(
         &self,
-        mut visit: impl FnMut(DirEntry) -> io::Result<()>,
+        mut visit: impl FnMut(&[u8], Option<Kind>, u64) -> io::Result<()>,
     ) -> io::Result<()> {
         // A descriptor of its own has a position of its own.
         let fd = open_beneath(self.fd(), b".")?;
@@ -132,11 +134,8 @@ impl Dir {
             if reserved {
                 return Ok(());
             }
-            visit(DirEntry {
-                name: name.to_vec(),
-                kind: Some(kind).filter(|&kind| !(stored && kind == Kind::File)),
-                ino,
-            })
+            let kind = Some(kind).filter(|&kind| !(stored && kind == Kind::File));
+            visit(name, kind, ino)
         })
     }
 
@@ -144,6 +143,11 @@ impl Dir {
     /// Anything else is not opened at all, since opening a device acts on it.
     /// Errors: EINVAL where it is not a regular file.
     pub fn open_file(&self, name: &[u8]) -> io::Result<File> {
+        self.open_sized(name).map(|(file, _)| file)
+    }
+
+    /// The same, with the bytes that it has.
+    pub fn open_sized(&self, name: &[u8]) -> io::Result<(File, u64)> {
         self.check(name)?;
         let inode = Inode::hold(self.fd(), name)?;
         let mut stat = inode.stat()?;
@@ -151,7 +155,7 @@ impl Dir {
         if stat.kind != Kind::File || stat.inode.kind != Kind::File {
             return Err(Errno::INVAL.into());
         }
-        open_for_reading(&inode)
+        Ok((open_for_reading(&inode)?, stat.size))
     }
 
     /// Whether an entry's attributes are stored beside what its inode says.

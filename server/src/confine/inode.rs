@@ -8,12 +8,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat,
-    chownat, fchmod, fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr, fstat, futimens,
-    getxattr, listxattr, openat, removexattr, setxattr, utimensat,
+    AtFlags, CWD, Gid, Mode, OFlags, PROC_SUPER_MAGIC, Timespec, Timestamps, UTIME_OMIT, Uid,
+    XattrFlags, chmodat, chownat, fchmod, fchown, fgetxattr, flistxattr, fremovexattr, fsetxattr,
+    fstat, fstatfs, futimens, getxattr, listxattr, openat, removexattr, setxattr, utimensat,
 };
+use rustix::path::DecInt;
 
 use super::beside::{self, Identity};
 use super::stat::{FileTime, Stat};
@@ -27,8 +29,27 @@ pub(super) struct Inode<'a> {
 enum Holder<'a> {
     /// Open for reading or writing.
     Open(BorrowedFd<'a>),
-    /// `O_PATH`, with its name below `/proc`.
-    PathOnly(OwnedFd, String),
+    /// `O_PATH`.
+    PathOnly(OwnedFd),
+}
+
+/// `/proc/self/fd`, opened once: what is found in it needs no look at the steps before. `None`:
+/// it cannot be opened.
+static DESCRIPTORS: OnceLock<Option<OwnedFd>> = OnceLock::new();
+
+fn descriptors() -> Option<BorrowedFd<'static>> {
+    let open = || {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = openat(CWD, "/proc/self/fd", flags, Mode::empty()).ok()?;
+        let is_proc = fstatfs(&fd).is_ok_and(|fs| fs.f_type == PROC_SUPER_MAGIC);
+        is_proc.then_some(fd)
+    };
+    DESCRIPTORS.get_or_init(open).as_ref().map(AsFd::as_fd)
+}
+
+/// The name of a descriptor, which leads to the inode itself.
+fn through(fd: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }
 
 impl<'a> Inode<'a> {
@@ -42,31 +63,25 @@ impl<'a> Inode<'a> {
     pub(super) fn hold(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Inode<'static>> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = openat(dir, name, flags, Mode::empty())?;
-        let through = format!("/proc/self/fd/{}", fd.as_raw_fd());
         Ok(Inode {
-            fd: Holder::PathOnly(fd, through),
+            fd: Holder::PathOnly(fd),
         })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         match &self.fd {
             Holder::Open(fd) => *fd,
-            Holder::PathOnly(fd, _) => fd.as_fd(),
+            Holder::PathOnly(fd) => fd.as_fd(),
         }
     }
 
     /// Opens the inode itself; for regular files only, since opening a device acts on it.
     pub(super) fn reopen(&self, flags: OFlags) -> io::Result<OwnedFd> {
-        let through = match &self.fd {
-            Holder::Open(fd) => &format!("/proc/self/fd/{}", fd.as_raw_fd()),
-            Holder::PathOnly(_, through) => through,
-        };
-        Ok(openat(
-            CWD,
-            through.as_str(),
-            flags | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?)
+        let flags = flags | OFlags::CLOEXEC;
+        Ok(match descriptors() {
+            Some(all) => openat(all, DecInt::from_fd(self.fd()), flags, Mode::empty())?,
+            None => openat(CWD, through(self.fd()), flags, Mode::empty())?,
+        })
     }
 
     /// What the inode itself says.
@@ -79,7 +94,7 @@ impl<'a> Inode<'a> {
         let gid = gid.map(Gid::from_raw);
         match &self.fd {
             Holder::Open(fd) => fchown(fd, uid, gid)?,
-            Holder::PathOnly(fd, _) => chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH)?,
+            Holder::PathOnly(fd) => chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH)?,
         }
         Ok(())
     }
@@ -88,9 +103,7 @@ impl<'a> Inode<'a> {
         let mode = Mode::from_raw_mode(mode);
         match &self.fd {
             Holder::Open(fd) => fchmod(fd, mode)?,
-            Holder::PathOnly(_, through) => {
-                chmodat(CWD, through.as_str(), mode, AtFlags::empty())?;
-            }
+            Holder::PathOnly(fd) => chmodat(CWD, through(fd), mode, AtFlags::empty())?,
         }
         Ok(())
     }
@@ -108,7 +121,7 @@ impl<'a> Inode<'a> {
         };
         match &self.fd {
             Holder::Open(fd) => futimens(fd, &times)?,
-            Holder::PathOnly(fd, _) => utimensat(fd, "", &times, AtFlags::EMPTY_PATH)?,
+            Holder::PathOnly(fd) => utimensat(fd, "", &times, AtFlags::EMPTY_PATH)?,
         }
         let unusual = |time: Option<FileTime>| {
             time.is_some_and(|time| !(0..=i64::from(i32::MAX)).contains(&time.secs))
@@ -129,7 +142,7 @@ impl<'a> Inode<'a> {
         let flags = XattrFlags::empty();
         match &self.fd {
             Holder::Open(fd) => fsetxattr(fd, name, value, flags)?,
-            Holder::PathOnly(_, through) => setxattr(through.as_str(), name, value, flags)?,
+            Holder::PathOnly(fd) => setxattr(through(fd), name, value, flags)?,
         }
         Ok(())
     }
@@ -138,7 +151,7 @@ impl<'a> Inode<'a> {
     pub(super) fn remove_xattr(&self, name: &[u8]) -> io::Result<()> {
         let removed = match &self.fd {
             Holder::Open(fd) => fremovexattr(fd, name),
-            Holder::PathOnly(_, through) => removexattr(through.as_str(), name),
+            Holder::PathOnly(fd) => removexattr(through(fd), name),
         };
         match removed {
             Err(rustix::io::Errno::NODATA) => Ok(()),
@@ -211,14 +224,14 @@ impl XattrSource for Inode<'_> {
     fn list_into(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
         match &self.fd {
             Holder::Open(fd) => flistxattr(fd, buffer),
-            Holder::PathOnly(_, through) => listxattr(through.as_str(), buffer),
+            Holder::PathOnly(fd) => listxattr(through(fd), buffer),
         }
     }
 
     fn value_into(&self, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<usize> {
         match &self.fd {
             Holder::Open(fd) => fgetxattr(fd, name, buffer),
-            Holder::PathOnly(_, through) => getxattr(through.as_str(), name, buffer),
+            Holder::PathOnly(fd) => getxattr(through(fd), name, buffer),
         }
     }
 

@@ -238,6 +238,12 @@ impl TenantRoot {
         Ok(dir)
     }
 
+    /// A number that changes when a session removes or renames a directory: until then a directory
+    /// that is held stands where it was found.
+    pub fn epoch(&self) -> u64 {
+        self.shared.live_state.epoch()
+    }
+
     /// The directory beside the tree that keeps what broken pushes left: flat, named by the
     /// caller, never part of a snapshot. Files move between it and the tree by [`Dir::rename`]
     /// and [`Staged::publish`](super::Staged::publish), as between any two directories.

@@ -76,9 +76,9 @@ impl Outgoing {
     }
 
     pub(in crate::session) fn ndx(&mut self, ndx: Ndx) {
-        let mut bytes = Vec::with_capacity(8);
-        self.ndx.encode(ndx, &mut bytes);
-        self.put(&bytes);
+        let mut coder = self.ndx.clone();
+        coder.encode(ndx, self);
+        self.ndx = coder;
     }
 
     fn message(&mut self, kind: MessageKind, payload: &[u8]) {

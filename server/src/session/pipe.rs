@@ -48,9 +48,17 @@ struct State {
     output: VecDeque<Output>,
     output_bytes: usize,
     output_total: u64,
+    /// What the session waits for; `None`: it is at work, and nobody need wake it.
+    waits: Option<Wait>,
     /// The session has ended; input is dropped.
     exited: bool,
     disconnected: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    /// Besides for input, for so little queued output.
+    backlog: Option<usize>,
 }
 
 /// See the module's story.
@@ -71,6 +79,13 @@ impl Pipe {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes the session, if it waits: that is a system call.
+    fn wake(&self, state: &mut State) {
+        if state.waits.take().is_some() {
+            self.session_wakes.notify_one();
+        }
+    }
+
     // The SSH side.
 
     /// Queues input, waiting for room. `false`: the session has ended and nobody reads it.
@@ -86,7 +101,7 @@ impl Pipe {
                     state.input_bytes += data.len();
                     state.input_total += data.len() as u64;
                     state.input.push_back(data);
-                    self.session_wakes.notify_one();
+                    self.wake(&mut state);
                     return true;
                 }
             }
@@ -96,8 +111,9 @@ impl Pipe {
 
     /// The client sent EOF on its channel.
     pub fn end_input(&self) {
-        self.lock().input_ended = true;
-        self.session_wakes.notify_one();
+        let mut state = self.lock();
+        state.input_ended = true;
+        self.wake(&mut state);
     }
 
     /// The channel or the connection is gone. Wakes everybody.
@@ -105,8 +121,8 @@ impl Pipe {
         let mut state = self.lock();
         state.disconnected = true;
         state.input_ended = true;
+        self.wake(&mut state);
         drop(state);
-        self.session_wakes.notify_one();
         self.output_ready.notify_one();
         self.input_room.notify_one();
     }
@@ -121,7 +137,10 @@ impl Pipe {
                     if let Output::Stdout(data) | Output::Stderr(data) = &output {
                         state.output_bytes -= data.len();
                     }
-                    self.session_wakes.notify_one();
+                    let enough = state.waits.and_then(|wait| wait.backlog);
+                    if enough.is_some_and(|backlog| state.output_bytes <= backlog) {
+                        self.wake(&mut state);
+                    }
                     return Some(output);
                 }
                 if state.exited || state.disconnected {
@@ -156,6 +175,7 @@ impl Pipe {
             if state.input_ended {
                 return Event::InputEnd;
             }
+            state.waits = Some(Wait { backlog });
             state = match deadline {
                 None => self
                     .session_wakes
@@ -164,6 +184,7 @@ impl Pipe {
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
+                        state.waits = None;
                         return Event::TimedOut;
                     }
                     self.session_wakes
@@ -172,6 +193,7 @@ impl Pipe {
                         .0
                 }
             };
+            state.waits = None;
         }
     }
 

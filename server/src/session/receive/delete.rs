@@ -10,7 +10,6 @@
 //! again afterwards.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -124,8 +123,11 @@ impl Receiver {
         dir: &Arc<Dir>,
     ) -> Result<(), Fatal> {
         let index = self.names_of(list);
-        let wanted: HashSet<&[u8]> = index.names(list, directory).collect();
-        let found = match self.scan(dir, directory, false, |name| !wanted.contains(name)) {
+        // Names of a list are in order but for those of its directories, so this is soon done.
+        let mut wanted: Vec<&[u8]> = index.names(list, directory).collect();
+        wanted.sort_unstable();
+        let is_extraneous = |name: &[u8]| wanted.binary_search(&name).is_err();
+        let found = match self.scan(dir, directory, false, is_extraneous) {
             Ok((found, _)) => found,
             Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
                 return Err(self.too_much_noted());
@@ -210,19 +212,19 @@ impl Receiver {
         let (mut bytes, limit) = (0, self.limit_bytes);
         let protection = &self.protection;
         let out = &mut self.out;
-        dir.visit_entries(|entry| {
-            let concerns = concerns(&entry.name);
+        dir.visit_entries(|name, kind, _| {
+            let concerns = concerns(name);
             if !concerns && !protection.traces {
                 return Ok(());
             }
-            let kind = match entry.kind {
+            let kind = match kind {
                 Some(kind) => kind,
-                None => match dir.stat(&entry.name)? {
+                None => match dir.stat(name)? {
                     Some(stat) => stat.kind,
                     None => return Ok(()),
                 },
             };
-            let path = join(directory, &entry.name);
+            let path = join(directory, name);
             let is_dir = kind == Kind::Dir;
             if protection.traces
                 && let Some(line) = protection.trace(&path, is_dir, in_deleted)
@@ -235,7 +237,7 @@ impl Receiver {
             if protection.protects(&path, is_dir, in_deleted) {
                 is_all = false;
             } else {
-                let name = entry.name;
+                let name = name.to_vec();
                 bytes += cost(&name);
                 if bytes > limit {
                     return Err(io::ErrorKind::OutOfMemory.into());

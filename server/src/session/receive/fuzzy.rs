@@ -98,15 +98,15 @@ impl Receiver {
     /// What of a directory can be a basis. One that cannot be read has nothing.
     fn names_in(&mut self, dir: &Dir) -> Names {
         let mut names = Vec::new();
-        let read = dir.visit_entries(|entry| {
-            if !matches!(entry.kind, None | Some(Kind::File)) {
+        let read = dir.visit_entries(|name, kind, _| {
+            if !matches!(kind, None | Some(Kind::File)) {
                 return Ok(());
             }
-            if let Some(have) = dir.stat(&entry.name)?
+            if let Some(have) = dir.stat(name)?
                 && have.kind == Kind::File
                 && have.size > 0
             {
-                names.push((entry.name, have.size, have.mtime.secs));
+                names.push((name.to_vec(), have.size, have.mtime.secs));
             }
             match names.len() > MOST_NAMES {
                 true => Err(io::ErrorKind::FileTooLarge.into()),

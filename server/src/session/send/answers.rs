@@ -1,5 +1,6 @@
 //! What was asked for, answered in its order.
 
+use std::fs::File;
 use std::io;
 
 use coffre_protocol::flist::{EntryRef, encode_reply_head};
@@ -9,10 +10,11 @@ use coffre_protocol::ndx::Ndx;
 use coffre_protocol::options::Append;
 use coffre_protocol::sum::{BlockSums, SumHead};
 use coffre_protocol::wire::Write;
+use rustix::io::Errno;
 
 use super::messages::reason;
 use super::transfer::Transfer;
-use super::view::{Folder, Place};
+use super::view::{Folder, Place, View};
 use super::{Fatal, Sender};
 use crate::confine::XattrSet;
 
@@ -39,6 +41,28 @@ pub(super) enum Job {
     Item(Box<Item>),
     Done,
     DelStats(Vec<i32>),
+}
+
+/// A directory that files are sent from, so that the next one in it needs no look-up.
+pub(super) struct Held {
+    /// Where the client knows it: the path is below that origin.
+    origin: u32,
+    path: Vec<u8>,
+    place: Place,
+    folder: Folder,
+    /// Of the tree when it was found; `None`: it is to be looked up each time.
+    epoch: Option<u64>,
+}
+
+impl Held {
+    fn is(&self, origin: u32, path: &[u8]) -> bool {
+        self.origin == origin && self.path == path
+    }
+
+    /// No session has removed or renamed a directory since.
+    fn stands(&self, view: &View) -> bool {
+        self.epoch.is_some() && self.epoch == view.epoch(&self.place)
+    }
 }
 
 /// Whether a basis of this kind is written to while it is read.
@@ -106,32 +130,59 @@ impl Sender {
         let Some(entry) = self.flists.entry(ndx) else {
             return XattrSet::new();
         };
-        let read = self.holder(ndx, &entry).and_then(|(folder, _, name)| {
-            let stat = match &name {
+        let read = self.holder(ndx, &entry).and_then(|(folder, name)| {
+            let stat = match name {
                 Some(name) => folder.stat(name)?,
                 None => Some(folder.self_stat()?),
             };
-            let stat = stat.ok_or(rustix::io::Errno::NOENT)?;
-            folder.extended(name.as_deref(), &stat, true)
+            let stat = stat.ok_or(Errno::NOENT)?;
+            folder.extended(name, &stat, true)
         });
         read.map(|extended| extended.xattrs).unwrap_or_default()
     }
 
     /// The directory that an entry is in, and its name there; no name: the directory itself.
-    fn holder(
-        &self,
-        ndx: u32,
-        entry: &EntryRef<'_>,
-    ) -> io::Result<(Folder, Place, Option<Vec<u8>>)> {
-        let origin = self.origin_of(ndx);
-        let base = &self.plan.origin_at(origin).base;
+    fn holder<'e>(&self, ndx: u32, entry: &EntryRef<'e>) -> io::Result<(Folder, Option<&'e [u8]>)> {
+        let base = &self.plan.origin_at(self.origin_of(ndx)).base;
         if entry.is_root() {
-            return Ok((self.view.open(base)?, base.clone(), None));
+            return Ok((self.view.open(base)?, None));
         }
-        let dir = entry.dir();
-        let place = self.locate(base, dir)?;
-        let folder = self.view.open(&place)?;
-        Ok((folder, place, Some(entry.base().to_vec())))
+        let (_, folder, _) = self.locate(base, entry.dir())?;
+        Ok((folder, Some(entry.base())))
+    }
+
+    /// Holds the directory that an entry is in, which is mostly that of the one before.
+    fn hold_directory_of(&mut self, ndx: u32) -> io::Result<()> {
+        let entry = self.flists.entry(ndx).ok_or(Errno::NOENT)?;
+        let (origin, path) = (self.origin_of(ndx), entry.dir());
+        let held = self.held.as_ref();
+        if held.is_some_and(|held| held.is(origin, path) && held.stands(&self.view)) {
+            return Ok(());
+        }
+        let base = &self.plan.origin_at(origin).base;
+        let (place, folder, epoch) = self.locate(base, path)?;
+        self.held = Some(Held {
+            origin,
+            path: path.to_vec(),
+            place,
+            folder,
+            epoch,
+        });
+        Ok(())
+    }
+
+    /// A file as the client knows it.
+    pub(super) fn shown_file(&self, ndx: u32) -> Vec<u8> {
+        let Some(entry) = self.flists.entry(ndx) else {
+            return Vec::new();
+        };
+        let origin = self.origin_of(ndx);
+        let held = self.held.as_ref();
+        if let Some(held) = held.filter(|held| held.is(origin, entry.dir())) {
+            return self.shown_entry(&held.place, Some(entry.base()));
+        }
+        let base = &self.plan.origin_at(origin).base;
+        self.shown_entry(base, Some(entry.path(&mut Vec::new())))
     }
 
     fn begin_transfer(&mut self, mut item: Item) -> Result<(), Fatal> {
@@ -140,38 +191,27 @@ impl Sender {
                 "a file was requested after the last phase",
             ));
         }
-        let Some(entry) = self.flists.entry(item.ndx) else {
+        if self.flists.entry(item.ndx).is_none() {
             return Err(Fatal::violation(format!(
                 "index {} is not that of an entry any more",
                 item.ndx
             )));
-        };
+        }
         let known_sums = item.sums.as_ref().map_or(0, |sums| sums.known() as usize);
         self.sum_bytes -= known_sums * item.sum_head.sum_len();
         if self.options.dry_run {
             self.totals.transferred += 1;
             return self.put_head(&item);
         }
-        let opened = self.open_entry(item.ndx, &entry);
-        let shown = match &opened {
-            Ok((_, shown)) => shown.clone(),
-            Err((_, shown)) => shown.clone(),
-        };
-        let file = match opened {
-            Ok((file, _)) => file,
-            Err((error, _)) => {
-                self.cannot_send(item.ndx, &shown, &error);
-                return Ok(());
-            }
-        };
-        let len = match file.metadata() {
-            Ok(metadata) => metadata.len(),
+        let (file, len) = match self.open_entry(item.ndx) {
+            Ok(opened) => opened,
             Err(error) => {
-                self.cannot_send(item.ndx, &shown, &error);
+                self.cannot_send(item.ndx, &error);
                 return Ok(());
             }
         };
         if item.appends && len < item.sum_head.basis_len() {
+            let shown = self.shown_file(item.ndx);
             let line = [b"skipped diminished file: \"", &shown[..], b"\""].concat();
             self.out.raw_text(MessageKind::Warning, line);
             self.out.no_send(item.ndx);
@@ -191,13 +231,13 @@ impl Sender {
             &self.agreed,
             file,
             len,
-            shown,
+            item.ndx,
             (item.sum_head, sums),
             updates,
             append,
         );
         self.transfer = Some(transfer);
-        Ok(())
+        self.send_piece()
     }
 
     /// Whether the receiver writes into the basis while it reads it.
@@ -214,46 +254,32 @@ impl Sender {
         }
     }
 
-    fn open_entry(
-        &self,
-        ndx: u32,
-        entry: &EntryRef<'_>,
-    ) -> Result<(std::fs::File, Vec<u8>), (io::Error, Vec<u8>)> {
-        let (folder, place, name) = match self.holder(ndx, entry) {
-            Ok(holder) => holder,
-            Err(error) => {
-                let base = &self.plan.origin_at(self.origin_of(ndx)).base;
-                let mut path = Vec::new();
-                let shown = self.shown_entry(base, Some(entry.path(&mut path)));
-                return Err((error, shown));
-            }
-        };
-        let shown = self.shown_entry(&place, name.as_deref());
-        let name = name.unwrap_or_default();
-        let opened = match folder.open_file(&name) {
+    /// With the bytes that it has.
+    fn open_entry(&mut self, ndx: u32) -> io::Result<(File, u64)> {
+        self.hold_directory_of(ndx)?;
+        let entry = self.flists.entry(ndx).ok_or(Errno::NOENT)?;
+        let held = self.held.as_ref().ok_or(Errno::NOENT)?;
+        match held.folder.open_sized(entry.base()) {
             Err(error)
-                if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error())
+                if error.raw_os_error() == Some(Errno::INVAL.raw_os_error())
                     && (self.options.copy_links || self.options.copy_unsafe_links) =>
             {
-                self.open_behind(&place, &name)
+                self.open_behind(&held.place, entry.base())
             }
             other => other,
-        };
-        match opened {
-            Ok(file) => Ok((file, shown)),
-            Err(error) => Err((error, shown)),
         }
     }
 
-    fn open_behind(&self, dir: &Place, name: &[u8]) -> io::Result<std::fs::File> {
+    fn open_behind(&self, dir: &Place, name: &[u8]) -> io::Result<(File, u64)> {
         let place = self.view.resolve(dir, name, true)?;
         match self.look_behind(place)? {
             Some(found) => found.open(),
-            None => Err(rustix::io::Errno::NOENT.into()),
+            None => Err(Errno::NOENT.into()),
         }
     }
 
-    fn cannot_send(&mut self, ndx: u32, shown: &[u8], error: &io::Error) {
+    fn cannot_send(&mut self, ndx: u32, error: &io::Error) {
+        let shown = &self.shown_file(ndx)[..];
         if error.kind() == io::ErrorKind::NotFound {
             self.vanished("file", shown);
         } else {

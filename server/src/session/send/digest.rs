@@ -25,7 +25,7 @@ impl Sender {
             // One zero byte stands for every content.
             return Some(summer.finish().as_bytes().to_vec());
         }
-        let mut file = found.open().ok()?;
+        let (mut file, _) = found.open().ok()?;
         self.buffer.resize(PIECE, 0);
         loop {
             match file.read(&mut self.buffer) {

@@ -382,9 +382,10 @@ impl Found {
         digest.map(<[u8]>::to_vec)
     }
 
-    pub(super) fn open(&self) -> io::Result<std::fs::File> {
+    /// With the bytes that it has.
+    pub(super) fn open(&self) -> io::Result<(std::fs::File, u64)> {
         match &self.name {
-            Some(name) => self.folder.open_file(name),
+            Some(name) => self.folder.open_sized(name),
             None => Err(rustix::io::Errno::ISDIR.into()),
         }
     }

@@ -187,7 +187,7 @@ impl Sender {
             let (place, name) = match file {
                 MergeFile::Here(name) => {
                     let base = &self.plan.origin_at(origin).base;
-                    (self.locate(base, directory)?, name.clone())
+                    (self.locate(base, directory)?.0, name.clone())
                 }
                 MergeFile::At(path) => {
                     let place = self.view.below(&self.view.top(), path)?;

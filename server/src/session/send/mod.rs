@@ -45,7 +45,7 @@ use coffre_protocol::mux::Demux;
 use coffre_protocol::ndx::NdxCoder;
 use coffre_protocol::options::{FilesFrom, ServerOptions};
 
-use self::answers::Job;
+use self::answers::{Held, Job};
 use self::arguments::Names;
 use self::filters::Filters;
 use self::lists::{Extra, Listing};
@@ -128,6 +128,7 @@ pub(in crate::session) struct Sender {
 
     // The transfer.
     transfer: Option<Transfer>,
+    held: Option<Held>,
     tokens: TokenEncoder,
     /// Files that were asked for, where a second request is another kind of request.
     asked_once: HashSet<u32>,
@@ -201,6 +202,7 @@ impl Sender {
             list_began: now,
             list_millis: 0,
             transfer: None,
+            held: None,
             tokens: TokenEncoder::new(agreed.compression, level, agreed.version),
             asked_once: HashSet::new(),
             del_stats: Vec::new(),

@@ -25,7 +25,7 @@ pub(super) struct Transfer {
     file: File,
     /// Of the file when it was opened, and of that what has not been read.
     unread: u64,
-    shown: Vec<u8>,
+    ndx: u32,
     search: Option<BlockSearch>,
     summer: FileSummer,
     /// Bytes at the start that the receiver has, still to be summed or skipped.
@@ -43,7 +43,7 @@ impl Transfer {
         agreed: &Agreed,
         file: File,
         len: u64,
-        shown: Vec<u8>,
+        ndx: u32,
         (head, sums): (SumHead, Option<BlockSums>),
         updates_basis: bool,
         append: Append,
@@ -58,7 +58,7 @@ impl Transfer {
         Self {
             file,
             unread: len,
-            shown,
+            ndx,
             search,
             summer: agreed.file_summer(),
             has,
@@ -167,7 +167,7 @@ impl Sender {
             transfer.tokens.clear();
         }
         transfer.front = transfer.window.len();
-        true
+        !transfer.is_read()
     }
 
     /// A file with a basis. `false`: it is told.
@@ -232,7 +232,7 @@ impl Sender {
                 self.totals.had_errors = true;
                 let line = [
                     b"rsync: [sender] read errors mapping \"",
-                    &transfer.shown[..],
+                    &self.shown_file(transfer.ndx)[..],
                     format!("\": {}", reason(error)).as_bytes(),
                 ]
                 .concat();

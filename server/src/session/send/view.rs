@@ -313,6 +313,11 @@ impl View {
         }
     }
 
+    /// Changes when a directory of the same tree may have got another place.
+    pub(super) fn epoch(&self, place: &Place) -> Option<u64> {
+        Some(self.tree(place.tree?).ok()?.epoch())
+    }
+
     fn open_at(&self, place: &Place) -> io::Result<Folder> {
         let tree = self.tree(place.tree.ok_or(Errno::INVAL)?)?;
         tree.cached_dir(&place.path).map(Folder::Real)
@@ -413,8 +418,13 @@ impl Folder {
     }
 
     pub(super) fn open_file(&self, name: &[u8]) -> io::Result<File> {
+        self.open_sized(name).map(|(file, _)| file)
+    }
+
+    /// With the bytes that it has.
+    pub(super) fn open_sized(&self, name: &[u8]) -> io::Result<(File, u64)> {
         match self {
-            Folder::Real(dir) => dir.open_file(name),
+            Folder::Real(dir) => dir.open_sized(name),
             Folder::Top(_) => Err(Errno::INVAL.into()),
         }
     }

@@ -321,20 +321,30 @@ impl Sender {
     }
 
     /// The directory at `path` below a base, over links only where the client asked to follow
-    /// them or where a source led over them.
-    pub(super) fn locate(&self, base: &Place, path: &[u8]) -> io::Result<Place> {
+    /// them or where a source led over them. With the epoch of its tree before it was opened,
+    /// where no link led to it.
+    pub(super) fn locate(
+        &self,
+        base: &Place,
+        path: &[u8],
+    ) -> io::Result<(Place, Folder, Option<u64>)> {
         let options = &self.options;
-        let follows = options.copy_links || options.copy_dirlinks || options.copy_unsafe_links;
-        if follows {
-            return self.view.resolve(base, path, true);
+        let over_links = || {
+            let place = self.view.resolve(base, path, true)?;
+            let folder = self.view.open(&place)?;
+            Ok((place, folder, None))
+        };
+        if options.copy_links || options.copy_dirlinks || options.copy_unsafe_links {
+            return over_links();
         }
         let place = self.view.below(base, path)?;
+        let epoch = self.view.epoch(&place);
         match self.view.open(&place) {
             Err(error) if options.relative && Escape::of(&error) == Some(Escape::SymbolicLink) => {
-                self.view.resolve(base, path, true)
+                over_links()
             }
             Err(error) => Err(error),
-            Ok(_) => Ok(place),
+            Ok(folder) => Ok((place, folder, epoch)),
         }
     }
 }
