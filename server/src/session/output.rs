@@ -19,6 +19,9 @@ use crate::session::pipe::Output;
 
 const HEADER: usize = 4;
 
+/// Most bytes that are made room for before they come.
+const FORESEEN: usize = 128 << 10;
+
 /// The server's side of the stream.
 pub(in crate::session) struct Outgoing {
     pipe: Arc<Pipe>,
@@ -205,7 +208,9 @@ impl Outgoing {
     pub(in crate::session) fn flush(&mut self) {
         self.close_frame();
         if !self.wire.is_empty() {
-            let bytes = Bytes::from(std::mem::take(&mut self.wire));
+            // The next one is mostly as long, so it need not grow step by step.
+            let next = Vec::with_capacity(self.wire.len().min(FORESEEN));
+            let bytes = Bytes::from(std::mem::replace(&mut self.wire, next));
             self.pipe.send(Output::Stdout(bytes));
         }
     }

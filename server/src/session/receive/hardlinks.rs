@@ -24,30 +24,48 @@ use super::phases::Stage;
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{Kind, Replace, Stat};
 
+/// A group. With `-H` every file may be in one whose other members are not of the transfer, so it
+/// takes little once it is done.
+#[derive(Debug)]
+enum Group {
+    Open(Box<Open>),
+    /// Its path is known.
+    Done(Leader),
+}
+
 #[derive(Debug, Default)]
-struct Group {
+struct Open {
     /// The last member in the newest list that has one.
     last: u32,
-    state: State,
+    /// A member was requested.
+    in_progress: bool,
     /// Members that wait for the leader, in the order they were visited.
     waiting: Vec<u32>,
 }
 
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-enum State {
-    #[default]
-    Unstarted,
-    InProgress,
-    Done(Leader),
+impl Default for Group {
+    fn default() -> Self {
+        Self::Open(Box::default())
+    }
+}
+
+impl Group {
+    /// `None`: its leader is known.
+    fn open(&mut self) -> Option<&mut Open> {
+        match self {
+            Self::Open(open) => Some(open),
+            Self::Done(_) => None,
+        }
+    }
 }
 
 /// What the members of a group are linked to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Leader {
     /// Relative to the destination.
-    path: Vec<u8>,
+    path: Box<[u8]>,
     /// In a dry run, the inode that it would be a link of.
-    like: Option<Stat>,
+    like: Option<Box<Stat>>,
 }
 
 /// All groups of the session.
@@ -59,26 +77,31 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Of memory. The table of groups is taken as half full.
+    /// Of memory. The table of groups is taken as half full, and each as open, which takes more
+    /// than a path.
     pub(super) fn bytes(&self) -> usize {
-        2 * self.groups.len() * size_of::<(u32, Group)>() + self.bytes
+        self.groups.len() * (2 * size_of::<(u32, Group)>() + size_of::<Open>()) + self.bytes
     }
 
     pub(super) fn list_arrived(&mut self, list: &FileList) {
         for (ndx, entry) in list.iter() {
-            if let Some(group) = entry.hard_link_group() {
-                self.groups.entry(group).or_default().last = ndx;
+            if let Some(group) = entry.hard_link_group()
+                && let Some(open) = self.groups.entry(group).or_default().open()
+            {
+                open.last = ndx;
             }
         }
     }
 
+    /// The group of an entry, while its leader is not known.
+    fn open(&mut self, entry: &EntryRef<'_>) -> Option<&mut Open> {
+        self.groups.get_mut(&entry.hard_link_group()?)?.open()
+    }
+
     /// Whether a member that does not exist should wait for a later one; then it waits.
     pub(super) fn waits_for_later_member(&mut self, ndx: u32, entry: &EntryRef<'_>) -> bool {
-        let group = entry
-            .hard_link_group()
-            .and_then(|group| self.groups.get_mut(&group));
-        match group {
-            Some(group) if group.state == State::Unstarted && group.last != ndx => {
+        match self.open(entry) {
+            Some(group) if !group.in_progress && group.last != ndx => {
                 group.waiting.push(ndx);
                 self.bytes += size_of::<u32>();
                 true
@@ -88,23 +111,16 @@ impl Links {
     }
 
     /// Whether members wait for this one, which has been visited and leads nobody.
-    pub(super) fn is_stranded(&self, ndx: u32, entry: &EntryRef<'_>) -> bool {
-        let group = entry
-            .hard_link_group()
-            .and_then(|group| self.groups.get(&group));
-        group.is_some_and(|group| {
-            group.state == State::Unstarted && group.last == ndx && !group.waiting.is_empty()
+    pub(super) fn is_stranded(&mut self, ndx: u32, entry: &EntryRef<'_>) -> bool {
+        self.open(entry).is_some_and(|group| {
+            !group.in_progress && group.last == ndx && !group.waiting.is_empty()
         })
     }
 
     /// A member was requested: it is the leader.
     pub(super) fn requested(&mut self, _ndx: u32, entry: &EntryRef<'_>) {
-        if let Some(group) = entry
-            .hard_link_group()
-            .and_then(|group| self.groups.get_mut(&group))
-            && group.state == State::Unstarted
-        {
-            group.state = State::InProgress;
+        if let Some(group) = self.open(entry) {
+            group.in_progress = true;
         }
     }
 }
@@ -123,15 +139,15 @@ impl Receiver {
         let Some(group) = self.links.groups.get_mut(&id) else {
             return Ok(false);
         };
-        match &group.state {
-            State::Unstarted => Ok(false),
-            State::InProgress => {
+        match group {
+            Group::Open(group) if !group.in_progress => Ok(false),
+            Group::Open(group) => {
                 group.waiting.push(ndx);
                 self.links.bytes += size_of::<u32>();
                 self.opened(ndx)?;
                 Ok(true)
             }
-            State::Done(leader) => {
+            Group::Done(leader) => {
                 let leader = leader.clone();
                 self.link_to(ndx, entry, target, &leader, false)?;
                 Ok(true)
@@ -161,15 +177,21 @@ impl Receiver {
         let Some(group) = self.links.groups.get_mut(&id) else {
             return Ok(());
         };
-        let path = path_of(entry);
-        let leader = Leader { path, like };
-        if let State::Done(_) = group.state {
+        let Group::Open(open) = group else {
             return Ok(());
-        }
-        group.state = State::Done(leader.clone());
-        let waiting = std::mem::take(&mut group.waiting);
+        };
+        let waiting = std::mem::take(&mut open.waiting);
+        let leader = Leader {
+            path: path_of(entry).into(),
+            like: like.map(Box::new),
+        };
         self.links.bytes += cost(&leader.path);
         self.links.bytes -= size_of::<u32>() * waiting.len();
+        if waiting.is_empty() {
+            *group = Group::Done(leader);
+            return Ok(());
+        }
+        *group = Group::Done(leader.clone());
         for member in waiting.into_iter().rev() {
             let place = self.list_of(member)?;
             let list = Arc::clone(&self.lists[place].list);
@@ -191,10 +213,8 @@ impl Receiver {
         let Some(id) = list.entry(ndx).and_then(|entry| entry.hard_link_group()) else {
             return Ok(());
         };
-        if let Some(group) = self.links.groups.get_mut(&id)
-            && !matches!(group.state, State::Done(_))
-        {
-            group.state = State::Unstarted;
+        if let Some(Group::Open(group)) = self.links.groups.get_mut(&id) {
+            group.in_progress = false;
             let waiting = std::mem::take(&mut group.waiting);
             self.links.bytes -= size_of::<u32>() * waiting.len();
             if let Some(last) = waiting.last() {
@@ -239,7 +259,7 @@ impl Receiver {
             Err(error) => return self.entry_failed("failed to open", entry, &error),
         };
         let leader_stat = match (&from, like) {
-            (_, Some(like)) => Some(*like),
+            (_, Some(like)) => Some(**like),
             (Some(from), None) => from.stat(&leader_name).ok().flatten(),
             (None, None) => None,
         };

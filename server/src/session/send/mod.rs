@@ -63,7 +63,9 @@ use crate::session::Pipe;
 use crate::session::pipe::Event;
 
 /// Nothing more is produced while this much output is queued.
-const OUTPUT_LIMIT: usize = 1 << 20;
+const OUTPUT_LIMIT: usize = 512 << 10;
+/// What is handed to the SSH side at a time: what it hands on in one piece.
+const FLUSH: usize = 64 << 10;
 /// Steps of work between two looks at the input.
 const STEPS: usize = 16;
 /// A client that asks for nothing for so long may wait for another list.
@@ -273,7 +275,7 @@ impl Sender {
             self.step()?;
             self.last_progress = Instant::now();
             steps += 1;
-            if self.out.pending() >= OUTPUT_LIMIT / 4 {
+            if self.out.pending() >= FLUSH {
                 self.flush();
             }
             if steps % STEPS == 0 && self.pipe.has_input() {
