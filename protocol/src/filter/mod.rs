@@ -213,6 +213,12 @@ impl FilterList {
         }
     }
 
+    /// Whether any rule is about names of extended attributes, in the list itself.
+    pub fn has_xattr_rules(&self) -> bool {
+        let of_xattrs = |rule: &Rule| matches!(rule, Rule::Matching(rule) if rule.xattr);
+        self.rules.iter().any(of_xattrs)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }

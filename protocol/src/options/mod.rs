@@ -300,6 +300,8 @@ pub struct ServerOptions {
     pub group: bool,
     pub devices: bool,
     pub specials: bool,
+    /// Neither devices nor fifos and sockets are made, though they travel (3.5).
+    pub drop_nodes: bool,
     pub times: bool,
     pub omit_dir_times: bool,
     pub omit_link_times: bool,
@@ -503,16 +505,21 @@ impl ServerOptions {
     /// What the options ask that this protocol version has no way to say: exit 2.
     pub fn check_version(&self, version: ProtocolVersion) -> Result<(), ProtocolError> {
         let several = self.alternates.as_ref().is_some_and(|a| a.dirs.len() > 1);
+        let kind = match self.alternates.as_ref().map(|alternates| alternates.kind) {
+            Some(AlternateKind::Compare) => "--compare-dest",
+            Some(AlternateKind::Copy) => "--copy-dest",
+            Some(AlternateKind::Link) | None => "--link-dest",
+        };
         let needs: [(&str, u8, bool); 6] = [
             ("--acls", 30, self.acls),
             ("--xattrs", 30, self.xattrs != Xattrs::No),
             ("--fuzzy", 29, self.fuzzy != Fuzzy::No),
-            ("more than one alternate directory", 29, several),
             (
-                "--inplace with an alternate directory",
+                &format!("{kind} with --inplace"),
                 29,
                 self.alternates.is_some() && self.writes_in_place(),
             ),
+            (&format!("Using more than one {kind} option"), 29, several),
             ("--prune-empty-dirs", 29, self.prune_empty_dirs),
         ];
         match needs

@@ -433,6 +433,7 @@ impl Default for ServerOptions {
             owner: false,
             group: false,
             devices: false,
+            drop_nodes: false,
             specials: false,
             times: false,
             omit_dir_times: false,

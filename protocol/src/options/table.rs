@@ -110,6 +110,10 @@ const FLAGS: &[(&str, u8, Set)] = &[
     ("devices", 0, |d| d.options.devices = true),
     ("specials", 0, |d| d.options.specials = true),
     ("", b'D', devices_and_specials),
+    ("drop-D", 0, |d| d.options.drop_nodes = true),
+    // Links in what a client names are followed as long as they stay in the tree: as servers did
+    // before there was this option.
+    ("insecure-links", 0, |_| {}),
     ("times", b't', |d| d.options.times = true),
     ("omit-dir-times", b'O', |d| d.options.omit_dir_times = true),
     ("omit-link-times", b'J', |d| {
@@ -232,6 +236,8 @@ const NEGATED: &[(&str, &str, Set)] = &[
     ("group", "g", |d| d.options.group = false),
     ("devices", "", |d| d.options.devices = false),
     ("specials", "", |d| d.options.specials = false),
+    ("drop-D", "", |d| d.options.drop_nodes = false),
+    ("insecure-links", "", |_| {}),
     ("", "D", |d| {
         d.options.devices = false;
         d.options.specials = false;
@@ -481,6 +487,11 @@ const REFUSED: &[(&str, u8, &str)] = &[
     ("", b'F', NO_FILTERS),
     ("write-batch", 0, NO_BATCH),
     ("read-batch", 0, NO_BATCH),
+    (
+        "confine-root",
+        0,
+        "a client sees its tenant's tree and nothing else anyway",
+    ),
     ("chmod", 0, "give it to the client without --remote-option"),
     ("chown", 0, "give it to the client without --remote-option"),
     (

@@ -347,6 +347,8 @@ fn every_option_sets_its_field() {
         "--force" => force = true;
         "--only-write-batch=X" => only_write_batch = true;
         "--super" => super_user = Some(true);
+        "--drop-D" => drop_nodes = true;
+        "--drop-D --no-drop-D --insecure-links" => drop_nodes = false;
         "--no-super" => super_user = Some(false);
         "--fake-super" => fake_super = true;
         "--size-only" => size_only = true;
@@ -596,6 +598,7 @@ fn what_names_files_of_the_server_or_filters_is_refused_with_a_reason() {
         "--write-batch=x",
         "--chmod=x",
         "-M--foo",
+        "--confine-root=/x",
         "--stop-after=3",
     ] {
         let error = try_parse(&format!("{words} . dst")).unwrap_err();

@@ -1,5 +1,7 @@
 //! What is known of an entry.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use rustix::fs::FileType;
 
 /// What an entry is.
@@ -60,6 +62,16 @@ impl FileTime {
         secs: i64::MIN,
         nanos: u32::MAX,
     };
+
+    pub fn now() -> Self {
+        let since_1970 = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            secs: i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX),
+            nanos: since_1970.subsec_nanos(),
+        }
+    }
 }
 
 /// What an entry is and has. With [`super::Metadata::Xattr`], `kind`, `mode`, `uid`, `gid` and

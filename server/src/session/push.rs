@@ -22,7 +22,7 @@ use super::receive::{Names, Receiver};
 use super::send::{Sender, View};
 use super::{Admitted, Pipe};
 use crate::config::{LandlockPolicy, SeccompPolicy, SessionLimits};
-use crate::confine::{Kind, Metadata, TenantPath, TenantRoot, landlock};
+use crate::confine::{Kind, Metadata, TenantRoot, landlock};
 use crate::fence::seccomp;
 
 /// How long a client may take for its part of the handshake.
@@ -320,9 +320,9 @@ impl Push {
 
 /// A directory where munged links lead to would make them work.
 fn check_munging(root: &TenantRoot, options: &ServerOptions) -> Result<(), ProtocolError> {
-    let munged = TenantPath::parse(b"rsyncd-munged").ok();
+    let munged = root.resolve(b"/rsyncd-munged");
     let exists = options.munge_links
-        && munged.is_some_and(|path| matches!(root.kind_at(&path), Ok(Some(Kind::Dir))));
+        && munged.is_ok_and(|path| matches!(root.kind_at(&path), Ok(Some(Kind::Dir))));
     match exists {
         true => Err(ProtocolError::unsupported(
             "Symlink munging is unsafe when a /rsyncd-munged directory exists.",

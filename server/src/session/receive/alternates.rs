@@ -330,6 +330,9 @@ impl Receiver {
             None => Replace::No,
         };
         self.touched(entry.dir());
+        if target.stat.is_some() {
+            self.comes_from_temp_dir();
+        }
         match dir.link(&target.name, from, &found.place.name, replace) {
             Ok(()) => {
                 self.totals.created += 1;
@@ -584,6 +587,7 @@ impl Receiver {
             None => Replace::No,
         };
         self.touched(entry.dir());
+        self.comes_from_temp_dir();
         staged.publish(dir, &target.name, replace)?;
         self.forget_kept(entry);
         Ok(errors)

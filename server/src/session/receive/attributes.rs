@@ -19,6 +19,7 @@ use md5::{Digest, Md5};
 use super::decide::{self, Extra};
 use super::generator::Target;
 use super::policy::{Policy, QuickCheck};
+use super::protection::Protection;
 use super::stream::UnitError;
 use super::{Fatal, Receiver, path_of};
 use crate::confine::{
@@ -66,6 +67,16 @@ impl Wanted {
     pub(super) fn set_time(&mut self, policy: &Policy, entry: &EntryRef<'_>) {
         let (secs, nanos) = entry.mtime();
         self.mtime = decide::keeps_time(policy, entry.kind()).then_some(FileTime { secs, nanos });
+    }
+
+    /// For an inode that stays: what of `local` is excluded stays with it.
+    pub(super) fn keep_excluded(&mut self, protection: &Protection, local: &XattrSet) {
+        if let Some(set) = &mut self.xattrs {
+            let excluded = local
+                .iter()
+                .filter(|(name, _)| protection.excludes_xattr(name));
+            set.extend(excluded.map(|(name, value)| (name.clone(), value.clone())));
+        }
     }
 
     /// For an entry whose values have not all come.
@@ -142,7 +153,8 @@ impl Receiver {
             extra.acl = self.acl_differs(entry, &local);
         }
         if self.policy.xattrs {
-            let local = local.xattrs;
+            let mut local = local.xattrs;
+            local.retain(|name, _| !self.protection.excludes_xattr(name));
             extra.missing = self.missing_values(entry, &local);
             extra.waits = !extra.missing.is_empty();
             if entry
@@ -183,6 +195,7 @@ impl Receiver {
                 .iter()
                 .filter(|item| self.root.keeps_xattr(&item.name) && !is_reserved(&item.name))
                 .filter(|item| self.policy.is_super || item.name.starts_with(b"user."))
+                .filter(|item| !self.protection.excludes_xattr(&item.name))
                 .collect()
         })
     }
@@ -328,6 +341,7 @@ impl Receiver {
         let mut lost = None;
         let result = self.local_xattrs_if_kept(dir, name).and_then(|local| {
             let mut wanted = self.wanted(entry, Some(have), &local, fetched);
+            wanted.keep_excluded(&self.protection, &local);
             if self.policy.quick_check == QuickCheck::Checksum && entry.kind() == FileKind::Regular
             {
                 // Stock compares no times then, and writes the list's to the nanosecond.

@@ -48,7 +48,7 @@ impl Receiver {
     /// Errors: one that leads out of the tree, or that is no directory.
     pub(super) fn settle_other_directories(&mut self) -> Result<(), Fatal> {
         if let Some(temp) = self.policy.temp_dir.clone() {
-            self.check_temp_dir(&temp)?;
+            self.temp_dir = Some(self.check_temp_dir(&temp)?);
         }
         if !self.policy.backup {
             return Ok(());
@@ -98,11 +98,11 @@ impl Receiver {
 
     /// Files are made beside the tree, wherever a client wants its temporary ones; but a directory
     /// that is not there is its mistake, as with stock.
-    fn check_temp_dir(&mut self, argument: &[u8]) -> Result<(), Fatal> {
+    fn check_temp_dir(&mut self, argument: &[u8]) -> Result<TenantPath, Fatal> {
         let dir = self.beside_destination("--temp-dir", argument)?;
         let shown = String::from_utf8_lossy(argument);
         let (exit, text) = match self.root.kind_at(&dir) {
-            Ok(Some(Kind::Dir)) => return Ok(()),
+            Ok(Some(Kind::Dir)) => return Ok(dir),
             Ok(Some(_)) => (
                 ExitCode::Syntax,
                 format!("The temp-dir is not a directory: {shown}"),
@@ -117,6 +117,23 @@ impl Receiver {
             ),
         };
         Err(Fatal::exit(exit, text))
+    }
+
+    /// Something comes into its place that a stock server would have made in the temporary
+    /// directory, whose time that changes.
+    pub(super) fn comes_from_temp_dir(&mut self) {
+        let Some(temp) = self.temp_dir.clone().filter(|_| !self.policy.dry_run) else {
+            return;
+        };
+        let now = Attributes {
+            mtime: Some(FileTime::now()),
+            ..Attributes::default()
+        };
+        let changed = self.root.cached_dir(&temp);
+        if let Err(error) = changed.and_then(|dir| dir.update_self(&now)) {
+            tracing::debug!(%error, "the temporary directory's time could not be changed");
+        }
+        self.touched_in_tree(&temp);
     }
 
     /// A directory that an option names: relative to the destination, or absolute in the tree.

@@ -183,9 +183,28 @@ pub(super) fn report(
     flags
 }
 
+/// What stock rsync tells about something that it has brought into line: it does not tell what
+/// setting something else has settled already.
+pub(super) fn told_after_changes(
+    policy: &Policy,
+    entry: &EntryRef<'_>,
+    have: &Stat,
+    flags: ItemFlags,
+) -> ItemFlags {
+    let told = told_after_chown(policy, entry, have, flags);
+    // An ACL sets the nine permission bits too. Of a directory all is told beforehand.
+    let is_settled = flags.contains(ItemFlags::REPORT_ACL)
+        && entry.kind() != FileKind::Directory
+        && (entry.mode() ^ have.mode) & 0o7000 == 0;
+    match is_settled {
+        true => told.without(ItemFlags::REPORT_PERMS),
+        false => told,
+    }
+}
+
 /// What stock rsync tells about a file with set-id bits whose owner or group it changed: it looks
 /// at the file again, and so finds the new owner in place and the bits that the kernel took away.
-pub(super) fn told_after_chown(
+fn told_after_chown(
     policy: &Policy,
     entry: &EntryRef<'_>,
     have: &Stat,

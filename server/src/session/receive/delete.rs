@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use coffre_protocol::flist::{EntryRef, FileList, NamesByDir};
 use coffre_protocol::mux::MessageKind;
+use coffre_protocol::options::LogFormat;
 
 use super::generator::{Job, Target};
 use super::notes::cost;
@@ -29,6 +30,11 @@ struct Found {
 }
 
 impl Found {
+    /// As in a file list of protocols before 29: by name, whatever it is.
+    fn old_order(&self, other: &Self) -> Ordering {
+        self.name.cmp(&other.name)
+    }
+
     /// As in a file list: what is no directory first, and directories as if their names ended in
     /// a slash.
     fn list_order(&self, other: &Self) -> Ordering {
@@ -246,7 +252,10 @@ impl Receiver {
             }
             Ok(())
         })?;
-        found.sort_by(Found::list_order);
+        found.sort_by(match self.negotiated.version.at_least(29) {
+            true => Found::list_order,
+            false => Found::old_order,
+        });
         Ok((found, is_all))
     }
 
@@ -372,14 +381,17 @@ impl Receiver {
     }
 
     pub(super) fn say_deleted(&mut self, path: &[u8], is_dir: bool) {
+        let format = self.policy.log_format;
         if self.negotiated.version.at_least(29) {
             self.out.deleted(path, is_dir);
-        } else if self.policy.info.del || self.policy.itemizes {
+        } else if self.policy.info.del || format != LogFormat::None {
             let slash: &[u8] = if is_dir { b"/" } else { b"" };
-            let line: Vec<u8> = if self.policy.itemizes {
-                b"*deleting  ".to_vec()
-            } else {
-                [b"deleting ", path, slash].concat()
+            // Stock fills in what the client has sent of its format, which is not all of it.
+            let line = match format {
+                LogFormat::Itemize => b"*deleting  ".to_vec(),
+                LogFormat::ItemizeUnchanged => b"*deleting  %I".to_vec(),
+                LogFormat::Operation => b"del.".to_vec(),
+                LogFormat::None | LogFormat::Other => [b"deleting ", path, slash].concat(),
             };
             self.out.raw_text(MessageKind::Info, line);
         }

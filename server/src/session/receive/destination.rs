@@ -167,10 +167,11 @@ impl Receiver {
         if self.policy.mkpath {
             let made = self.make_leading(&path, shown)?;
             self.say_created_by_mkpath(made, shown);
-        } else {
-            if !self.policy.dry_run {
-                self.make_one(&path, shown)?;
-            }
+        } else if !self.policy.dry_run {
+            self.make_one(&path, shown)?;
+        }
+        // In a dry run it is still not there, and would be made once more.
+        if !self.policy.mkpath || self.policy.dry_run {
             self.made_dirs.insert(b".".to_vec());
             if self.policy.info.created_destination {
                 let line = [b"created directory ", shown].concat();

@@ -15,7 +15,7 @@ use super::delete::Way;
 use super::generator::Target;
 use super::notes;
 use super::{Fatal, Receiver, path_of};
-use crate::confine::{Attributes, FileTime, Kind};
+use crate::confine::{Attributes, FileTime, Kind, Stat};
 
 impl Receiver {
     /// `own`: its attributes are due now; otherwise it is only made if missing, and the rest is
@@ -42,6 +42,9 @@ impl Receiver {
         let was_made = self.made_dirs.contains(&path);
         let known = target.stat.filter(|_| !was_made);
         if !was_made && !self.passes_existence(entry, known.as_ref()) {
+            if own && self.policy.deletes_during() && entry.has_content() {
+                self.cannot_delete_in(&path, known.as_ref());
+            }
             return Ok(());
         }
         if target.stat.is_some_and(|have| have.kind != Kind::Dir)
@@ -72,6 +75,16 @@ impl Receiver {
             self.delete_in(list, &directory_path(entry))?;
         }
         Ok(())
+    }
+
+    /// `--ignore-existing` left something else in a directory's place: there is nothing to look
+    /// through for what is to go, which to stock is an error that ends all deletions.
+    fn cannot_delete_in(&mut self, path: &[u8], have: Option<&Stat>) {
+        if have.is_some_and(|have| have.kind != Kind::Dir) {
+            let error = io::Error::from(rustix::io::Errno::NOTDIR);
+            self.file_error("opendir", path, &error);
+            self.io_error |= 1;
+        }
     }
 
     pub(super) fn directory_target(&mut self, entry: &EntryRef<'_>) -> io::Result<Target> {

@@ -469,7 +469,7 @@ impl Receiver {
         let told = if self.policy.dry_run {
             flags
         } else {
-            decide::told_after_chown(&self.policy, entry, have, flags)
+            decide::told_after_changes(&self.policy, entry, have, flags)
         };
         // Stock compares no times with `--checksum`, and writes them to the nanosecond.
         let times_to_write = self.policy.quick_check == QuickCheck::Checksum

@@ -10,7 +10,7 @@
 //! already; when none does, the last of the list becomes the leader. Members that wait are linked
 //! last to first once the leader is there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use coffre_protocol::flist::{EntryRef, FileList};
@@ -72,6 +72,8 @@ struct Leader {
 #[derive(Debug, Default)]
 pub(super) struct Links {
     groups: HashMap<u32, Group>,
+    /// Those whose leader was there with other extended attributes than it should have.
+    changed: HashSet<u32>,
     /// Of paths and of members that wait.
     bytes: usize,
 }
@@ -80,7 +82,9 @@ impl Links {
     /// Of memory. The table of groups is taken as half full, and each as open, which takes more
     /// than a path.
     pub(super) fn bytes(&self) -> usize {
-        self.groups.len() * (2 * size_of::<(u32, Group)>() + size_of::<Open>()) + self.bytes
+        self.groups.len() * (2 * size_of::<(u32, Group)>() + size_of::<Open>())
+            + self.changed.len() * 2 * size_of::<(u32, u8)>()
+            + self.bytes
     }
 
     pub(super) fn list_arrived(&mut self, list: &FileList) {
@@ -157,6 +161,20 @@ impl Receiver {
 
     /// The entry is in place: if it leads a group, the members that wait are linked to it.
     pub(super) fn leader_done(&mut self, _ndx: u32, entry: &EntryRef<'_>) -> Result<(), Fatal> {
+        self.lead(entry, None)
+    }
+
+    /// The same of one that was in place already; `flags` are what was told about it.
+    pub(super) fn leader_settled(
+        &mut self,
+        entry: &EntryRef<'_>,
+        flags: ItemFlags,
+    ) -> Result<(), Fatal> {
+        if flags.contains(ItemFlags::REPORT_XATTR)
+            && let Some(id) = entry.hard_link_group()
+        {
+            self.links.changed.insert(id);
+        }
         self.lead(entry, None)
     }
 
@@ -273,7 +291,15 @@ impl Receiver {
                     return self.entry_failed("failed to read attributes of", entry, &error);
                 }
             };
-            let flags = decide::report(&self.policy, entry, Some(have), &extra, base);
+            let mut flags = decide::report(&self.policy, entry, Some(have), &extra, base);
+            // Stock sets extended attributes only when the client has answered, and sees the old
+            // ones under every name of the group.
+            if entry
+                .hard_link_group()
+                .is_some_and(|id| self.links.changed.contains(&id))
+            {
+                flags |= ItemFlags::REPORT_XATTR;
+            }
             self.note(ndx, entry, flags, Some(b""), &extra.missing)?;
             if self.policy.reports_up_to_date {
                 self.successes.push(ndx);
@@ -281,6 +307,8 @@ impl Receiver {
             self.say_up_to_date(entry, flags);
             return Ok(());
         }
+        // What is told is the difference to what stood there, even a directory.
+        let replaced = target;
         let mut target = Target {
             dir: target.dir.clone(),
             name: target.name.clone(),
@@ -295,7 +323,16 @@ impl Receiver {
             None if !waited => self.find_linked_alternate(entry, leader_stat.as_ref()),
             _ => None,
         };
-        let compared = elsewhere.as_ref().unwrap_or(&target);
+        let gone = Target {
+            dir: None,
+            name: Vec::new(),
+            stat: replaced.stat,
+        };
+        let compared = match &elsewhere {
+            Some(found) => found,
+            None if replaced.stat.is_some() && target.stat.is_none() => &gone,
+            None => &target,
+        };
         let extra = match self.extra(entry, compared) {
             Ok(extra) => extra,
             Err(error) => return self.entry_failed("failed to read attributes of", entry, &error),
@@ -312,6 +349,9 @@ impl Receiver {
             } else {
                 Replace::No
             };
+            if target.stat.is_some() {
+                self.comes_from_temp_dir();
+            }
             let linked = match (&target.dir, &from) {
                 (Some(dir), Some(from)) => dir.link(&target.name, from, &leader_name, replace),
                 _ => Err(std::io::ErrorKind::NotFound.into()),

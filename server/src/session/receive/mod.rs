@@ -85,7 +85,7 @@ use super::agreed::Agreed;
 use super::carry::Carry;
 use super::outcome::{Fatal, Outcome};
 use super::output::Outgoing;
-use crate::confine::{Dir, Kept, Metadata, TenantRoot};
+use crate::confine::{Dir, Kept, Metadata, TenantPath, TenantRoot};
 use crate::session::Pipe;
 use crate::session::accounts::Accounts;
 use crate::session::pipe::{Event, Output};
@@ -125,6 +125,8 @@ pub(crate) struct Receiver {
     role_in_errors: &'static str,
     outstanding: Outstanding,
     backups: Option<Backups>,
+    /// Where the client wants temporary files to be.
+    temp_dir: Option<TenantPath>,
     alternates: Option<Alternates>,
     fuzzy: Fuzzy,
     /// Whole files that wait beside the tree for the end (`--delay-updates`).
@@ -241,6 +243,7 @@ impl Receiver {
             kept: None,
             role_in_errors: "receiver",
             backups: None,
+            temp_dir: None,
             alternates: None,
             fuzzy: Fuzzy::default(),
             delayed: Vec::new(),

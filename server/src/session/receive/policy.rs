@@ -106,6 +106,8 @@ pub(super) struct Policy {
     pub(super) verbose: u8,
     pub(super) itemizes: bool,
     pub(super) itemizes_unchanged: bool,
+    /// How the client prints changes, which an old one leaves to the server for deletions.
+    pub(super) log_format: LogFormat,
     /// Seconds.
     pub(super) timeout: Option<u32>,
     /// Bits that a new file does not get without `--perms`.
@@ -155,8 +157,8 @@ impl Policy {
             acls: options.acls,
             xattrs: options.xattrs != Xattrs::No,
             links: options.links,
-            devices: options.devices && is_super,
-            specials: options.specials,
+            devices: options.devices && is_super && !options.drop_nodes,
+            specials: options.specials && !options.drop_nodes,
             safe_links: options.safe_links,
             relative: options.relative,
             no_implied_dirs: !options.implied_dirs,
@@ -222,6 +224,7 @@ impl Policy {
             verbose: options.verbosity,
             itemizes,
             itemizes_unchanged: options.itemizes_unchanged(),
+            log_format: options.log_format,
             timeout: options.timeout_secs.filter(|seconds| *seconds > 0),
             umask: UMASK,
         }

@@ -62,6 +62,11 @@ impl Protection {
         self.rules.check(path, is_dir, in_deleted) == Verdict::Exclude
     }
 
+    /// Whether an extended attribute is none of this transfer's: neither set nor removed.
+    pub(super) fn excludes_xattr(&self, name: &[u8]) -> bool {
+        self.rules.list().has_xattr_rules() && self.rules.check_xattr(name) == Verdict::Exclude
+    }
+
     /// Why [`Self::protects`] says what it says; `None` if no rule matches.
     pub(super) fn trace(&self, path: &[u8], is_dir: bool, in_deleted: bool) -> Option<Vec<u8>> {
         self.rules.trace(path, is_dir, in_deleted)

@@ -74,6 +74,7 @@ impl Receiver {
         let mut staged = match (sink, have) {
             (Sink::Staged(staged), _) => staged,
             (Sink::InPlace(file), Some(have)) => {
+                wanted.keep_excluded(&self.protection, &local);
                 let result = super::attributes::update(dir, &target.name, &have, &wanted);
                 self.report_attributes(entry, result)?;
                 if let Some(content) = &content {
@@ -100,6 +101,9 @@ impl Receiver {
             && let Err(error) = staged.file().sync_all()
         {
             return Err(self.store_failure("fsync failed on", &path, &error));
+        }
+        if !self.policy.inplace {
+            self.comes_from_temp_dir();
         }
         if self.policy.delay_updates
             && let Some(kept) = &mut self.kept

@@ -134,7 +134,7 @@ impl Receiver {
         if self.policy.reports_up_to_date {
             self.successes.push(ndx);
         }
-        self.leader_done(ndx, entry)
+        self.leader_settled(entry, flags)
     }
 
     /// With `-vv` the server itself names what needed no transfer, but where an itemised output of

@@ -77,7 +77,7 @@ impl Receiver {
             if self.policy.reports_up_to_date {
                 self.successes.push(ndx);
             }
-            return self.leader_done(ndx, entry);
+            return self.leader_settled(entry, flags);
         }
         let found = match target.stat {
             Some(_) => Other::Nothing,
@@ -140,6 +140,9 @@ impl Receiver {
         } else {
             Replace::No
         };
+        if target.stat.is_some() {
+            self.comes_from_temp_dir();
+        }
         let (action, made) = match &target.dir {
             None => ("create", Err(std::io::ErrorKind::NotFound.into())),
             Some(dir) if entry.kind() == FileKind::Symlink => (
