@@ -14,7 +14,7 @@ use crate::clients::{Clients, Program};
 use crate::normalise;
 use crate::run::{Invocation, Outcome};
 use crate::sandbox::{BASE, Keys, NOBODY, Server, ServerKind};
-use crate::scenario::{Accounts, ClientRun, Compare, Place, Scenario, Step, compared};
+use crate::scenario::{Accounts, ClientRun, Compare, Place, SHELL, Scenario, Step, compared};
 use crate::shell::{Shell, ShellKind};
 use crate::tree::{Builder, Described, compare, describe, share_nothing, share_nothing_of};
 
@@ -198,10 +198,9 @@ pub fn run(scenario: &Scenario, lab: &Lab) -> Result<Report> {
         Step::Change { .. } => None,
     });
     for ((run, left), right) in runs.zip(&left_seen).zip(&right_seen) {
-        let mut lines = compare_seen(run, left, right, names);
-        if lab.protocol.is_none() {
-            lines.extend(misses(run, left, right, names));
-        }
+        let expected = run.expected_exit(lab.protocol);
+        let mut lines = compare_seen(run, expected, left, right, names);
+        lines.extend(misses(run, expected, left, right, names));
         report
             .differences
             .extend(lines.into_iter().map(|line| Difference {
@@ -264,6 +263,8 @@ impl Side {
         tenant: &str,
         second: bool,
     ) -> Result<Self> {
+        // Before anything of its directories is made: to start the servers may take a while.
+        let began = SystemTime::now();
         let local = dir.join("local");
         fs::create_dir_all(&local)?;
         if crate::sandbox::is_root() {
@@ -286,7 +287,7 @@ impl Side {
             server,
             dir: dir.to_path_buf(),
             shells,
-            began: SystemTime::now(),
+            began,
             history: Vec::new(),
             second,
             stopped: None,
@@ -330,7 +331,7 @@ impl Side {
                     if let Some(damage) = lab.damage.filter(|_| self.second) {
                         damage(&self.place, &mut outcome)?;
                     }
-                    seen.push(self.look(run, outcome)?);
+                    seen.push(self.look(run, outcome, lab.protocol)?);
                     if lab.history {
                         self.take_snapshot()?;
                     }
@@ -378,7 +379,10 @@ impl Side {
             );
             words.extend(lab.client_args.iter().cloned());
         }
-        words.extend(run.args.iter().cloned());
+        words.extend(run.args.iter().map(|arg| match arg.to_str() {
+            Some(arg) if arg.contains(SHELL) => arg.replace(SHELL, &shell.join(" ")).into(),
+            _ => arg.clone(),
+        }));
         if let Some(accounts) = &run.accounts {
             words = with_accounts(&self.dir, accounts, words)?;
         }
@@ -413,7 +417,7 @@ impl Side {
         })
     }
 
-    fn look(&self, run: &ClientRun, outcome: Outcome) -> Result<Seen> {
+    fn look(&self, run: &ClientRun, outcome: Outcome, protocol: Option<u32>) -> Result<Seen> {
         let mut trees = Vec::new();
         if run.compare.tree {
             for (name, root) in compared(&self.place) {
@@ -427,14 +431,25 @@ impl Side {
         let failed_checks = run
             .checks
             .iter()
-            .filter_map(|(about, check)| {
-                let reason = check(&outcome, &self.place).err()?;
-                Some(format!("{}: must hold: {about}: {reason}", self.name))
+            .filter(|check| protocol.is_none_or(|version| version >= check.since_protocol))
+            .filter_map(|check| {
+                let reason = (check.holds)(&outcome, &self.place).err()?;
+                Some(format!(
+                    "{}: must hold: {}: {reason}",
+                    self.name, check.about
+                ))
             })
             .collect();
+        let lines = |said: &[u8]| {
+            let lines = normalise::lines(said, &self.dir);
+            match &self.server {
+                Server::Stock(_) => normalise::from_home(lines),
+                Server::Coffre(_) => lines,
+            }
+        };
         Ok(Seen {
-            stdout: normalise::lines(&outcome.stdout, &self.dir),
-            stderr: normalise::lines(&outcome.stderr, &self.dir),
+            stdout: lines(&outcome.stdout),
+            stderr: lines(&outcome.stderr),
             log: normalise::lines(&log, &self.dir),
             outcome,
             trees,
@@ -470,7 +485,14 @@ impl Side {
     }
 }
 
-fn compare_seen(run: &ClientRun, left: &Seen, right: &Seen, names: (&str, &str)) -> Vec<String> {
+/// `expected`: the exit code that the scenario says.
+fn compare_seen(
+    run: &ClientRun,
+    expected: i32,
+    left: &Seen,
+    right: &Seen,
+    names: (&str, &str),
+) -> Vec<String> {
     let mut lines = Vec::new();
     for (seen, name) in [(left, names.0), (right, names.1)] {
         if seen.outcome.timed_out {
@@ -507,7 +529,7 @@ fn compare_seen(run: &ClientRun, left: &Seen, right: &Seen, names: (&str, &str))
     let exit = if run.any_exit {
         left.outcome.exit
     } else {
-        run.exit
+        expected
     };
     let may_be_lost = !matches!(exit, 0 | 23 | 24 | 25);
     let is_lost = may_be_lost && (left.stderr.is_empty() || right.stderr.is_empty());
@@ -529,17 +551,21 @@ fn compare_seen(run: &ClientRun, left: &Seen, right: &Seen, names: (&str, &str))
     lines
 }
 
-/// What a scenario says of a run and does not come to pass. It is said of the protocol that a
-/// client speaks by itself: an older one has other exit codes, and does not print all.
-fn misses(run: &ClientRun, left: &Seen, right: &Seen, names: (&str, &str)) -> Vec<String> {
+/// What a scenario says of a run and does not come to pass.
+fn misses(
+    run: &ClientRun,
+    expected: i32,
+    left: &Seen,
+    right: &Seen,
+    names: (&str, &str),
+) -> Vec<String> {
     let mut lines = Vec::new();
     // The first side is the specification: a scenario that it does not fulfil asks nothing.
-    if run.compare.exit && !run.any_exit && left.outcome.exit != run.exit {
+    if run.compare.exit && !run.any_exit && left.outcome.exit != expected {
         lines.push(format!(
-            "{}: exit code {}, but the scenario expects {}: {}",
+            "{}: exit code {}, but the scenario expects {expected}: {}",
             names.0,
             left.outcome.exit,
-            run.exit,
             String::from_utf8_lossy(&left.outcome.stderr).trim()
         ));
     }

@@ -21,6 +21,8 @@ pub struct Gap {
     pub scenario: String,
     /// Only with this version of the client.
     pub client: Option<String>,
+    /// Only with this version of the protocol and later ones.
+    pub since_protocol: Option<u32>,
     /// The lines that it explains, each as it is reported.
     #[serde(default)]
     pub explains: Vec<String>,
@@ -83,8 +85,15 @@ fn parse(text: &str, scenarios: &[String]) -> Result<Vec<Gap>> {
     Ok(file.gap)
 }
 
-/// Weighs a report of `scenario` with that client against the known gaps.
-pub fn judge(scenario: &str, client: &Version, report: &Report, gaps: &[Gap]) -> Verdict {
+/// Weighs a report of `scenario` with that client against the known gaps. `protocol`: what the
+/// client was told to speak.
+pub fn judge(
+    scenario: &str,
+    client: &Version,
+    protocol: Option<u32>,
+    report: &Report,
+    gaps: &[Gap],
+) -> Verdict {
     let gaps: Vec<&Gap> = gaps
         .iter()
         .filter(|gap| gap.scenario == scenario)
@@ -92,6 +101,10 @@ pub fn judge(scenario: &str, client: &Version, report: &Report, gaps: &[Gap]) ->
             gap.client
                 .as_deref()
                 .is_none_or(|version| client.is(version))
+        })
+        .filter(|gap| {
+            let versions = gap.since_protocol.zip(protocol);
+            versions.is_none_or(|(since, version)| version >= since)
         })
         .collect();
     let explains = |gap: &Gap, difference: &Difference| {
@@ -179,7 +192,20 @@ mod tests {
             ..Report::default()
         };
         let gaps = parse(LIST, &["push".to_owned()]).unwrap();
-        judge("push", &Version::parse(client), &report, &gaps)
+        judge("push", &Version::parse(client), None, &report, &gaps)
+    }
+
+    #[test]
+    fn a_gap_of_newer_protocols_is_not_missed_at_older_ones() {
+        let list = LIST.replace("client = \"3.2\"", "since_protocol = 29");
+        let gaps = parse(&list, &["push".to_owned()]).unwrap();
+        let judged = |protocol| {
+            let report = Report::default();
+            judge("push", &Version::parse("3.5.0"), protocol, &report, &gaps)
+        };
+        assert!(matches!(judged(Some(28)), Verdict::Equal));
+        assert!(matches!(judged(Some(29)), Verdict::ClosedGap(_)));
+        assert!(matches!(judged(None), Verdict::ClosedGap(_)));
     }
 
     #[test]
@@ -203,7 +229,7 @@ mod tests {
             }],
             ..Report::default()
         };
-        let verdict = judge("push", &Version::parse("3.2.7"), &report, &gaps);
+        let verdict = judge("push", &Version::parse("3.2.7"), None, &report, &gaps);
         assert!(
             matches!(&verdict, Verdict::ClosedGap(gaps) if gaps[0].explains == ["b: gone"]),
             "{verdict:?}"
@@ -230,7 +256,7 @@ mod tests {
                     .collect(),
                 ..Report::default()
             };
-            judge("push", &Version::parse("3.5.0"), &report, &gaps)
+            judge("push", &Version::parse("3.5.0"), None, &report, &gaps)
         };
         let refused = ("2", "stderr: only coffre: coffre does not do that");
         let known = judged(&[("2", "exit: 0, 4"), refused, ("3", "a: only in stock")]);

@@ -310,7 +310,13 @@ fn run_one(scenario: &Scenario, lab: &Lab, gaps: &[Gap]) -> (&'static str, Strin
             );
         }
     };
-    let verdict = gaps::judge(&scenario.name, &lab.client.version, &report, gaps);
+    let verdict = gaps::judge(
+        &scenario.name,
+        &lab.client.version,
+        lab.protocol,
+        &report,
+        gaps,
+    );
     let (word, more) = match &verdict {
         Verdict::Equal => ("equal", String::new()),
         Verdict::KnownGap(reasons) => (

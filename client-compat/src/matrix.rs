@@ -12,7 +12,7 @@ use coffre_protocol::options::ServerOptions;
 
 use crate::clients::Version;
 use crate::gaps::{self, Gap};
-use crate::scenario::{Scenario, Step};
+use crate::scenario::{PROTOCOLS, Scenario, Step};
 use crate::scenarios;
 
 /// An option as a user writes it, and what of it a stock client of a push puts into the server's
@@ -57,6 +57,8 @@ const OPTIONS: &[(&str, &str)] = &[
     ("--group, -g", "-g"),
     ("--devices", "--devices"),
     ("--specials", "--specials"),
+    ("--drop-D (-M--drop-D)", "--drop-D"),
+    ("--insecure-links", ""),
     ("--copy-devices", ""),
     ("--write-devices", "--write-devices"),
     ("--times, -t", "-t"),
@@ -120,19 +122,22 @@ const OPTIONS: &[(&str, &str)] = &[
     ("--files-from (of the client)", ""),
     ("--files-from (of the server)", "--files-from=/list"),
     ("--from0, -0", "--from0"),
+    ("--old-args", ""),
     ("--secluded-args, -s", "-s"),
+    ("--remote-option, -M", ""),
     ("--trust-sender", ""),
     ("--copy-as", ""),
     ("--stats", "--stats"),
     ("--human-readable, -h", ""),
     ("--progress, -P", ""),
     ("--itemize-changes, -i", "--log-format=%i"),
-    ("--out-format", "--log-format=X"),
+    ("--out-format, --log-format", "--log-format=X"),
     ("--log-file", ""),
     ("--bwlimit", "--bwlimit=100"),
     ("--stop-after, --stop-at", ""),
     ("--fsync", "--fsync"),
     ("--write-batch", ""),
+    ("--read-batch", ""),
     ("--only-write-batch", "--only-write-batch=X"),
     ("--protocol", ""),
     ("--iconv", "--iconv=utf8"),
@@ -228,6 +233,10 @@ fn answer(sent: &str) -> Result<Option<String>> {
 
 /// Whether a command line of the scenario has the option, in one of the ways it is written.
 fn uses(scenario: &Scenario, written: &str) -> bool {
+    if written == "--daemon" {
+        // What a client that is given two colons sends.
+        return scenario.name == "daemon";
+    }
     let words: BTreeSet<&str> = written
         .split([',', ' ', '(', ')'])
         .filter(|word| word.starts_with('-'))
@@ -239,6 +248,8 @@ fn uses(scenario: &Scenario, written: &str) -> bool {
         !run.is_ssh
             && run.args.iter().any(|arg| {
                 let arg = arg.to_string_lossy();
+                // What is for the server alone counts too.
+                let arg = arg.strip_prefix("-M").unwrap_or(&arg);
                 words.iter().any(|word| match word.strip_prefix("--") {
                     Some(_) => arg == *word || arg.starts_with(&format!("{word}=")),
                     None if word.len() == 2 => {
@@ -342,7 +353,10 @@ fn every_scenario(list: &[Scenario], gaps: &[Gap]) -> String {
 
 /// Which protocols its options exist in.
 fn protocols(scenario: &Scenario) -> String {
-    match (27..=32).find(|protocol| scenario.can_speak(*protocol).is_ok()) {
+    match PROTOCOLS
+        .into_iter()
+        .find(|protocol| scenario.can_speak(*protocol).is_ok())
+    {
         Some(32) => "32".to_owned(),
         Some(oldest) => format!("{oldest}–32"),
         None => "as it says".to_owned(),

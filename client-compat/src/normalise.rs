@@ -11,6 +11,7 @@
 //! | `… 1.23MB/s    0:00:01 (xfr#2, to-chk=5/8)` | `#` for rate and time |
 //! | `127.0.0.1 port 40123`, `[127.0.0.1]:40123` | `#` for the port |
 //! | the directory of the client's side | `<side>` |
+//! | `"/root/name"`, said by a stock server | `"/name"` |
 //! | `2026/11/20 12:00:00 [123] ` at the start of a log line | nothing |
 //!
 //! Everything else must be the same, byte for byte.
@@ -30,6 +31,24 @@ pub fn lines(output: &[u8], side: &Path) -> Vec<String> {
         lines.pop();
     }
     lines
+}
+
+/// What a stock server says before it has entered the destination has the home of its login in its
+/// paths; a tenant's home is `/`.
+pub fn from_home(lines: Vec<String>) -> Vec<String> {
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let Some(home) = home_of_root(&accounts) else {
+        return lines;
+    };
+    let inside = format!("\"{home}/");
+    let lines = lines.into_iter();
+    lines.map(|line| line.replace(&inside, "\"/")).collect()
+}
+
+fn home_of_root(accounts: &str) -> Option<&str> {
+    let root = accounts.lines().find(|line| line.starts_with("root:"))?;
+    let home = root.split(':').nth(5)?.trim_end_matches('/');
+    (!home.is_empty()).then_some(home)
 }
 
 fn escape_whole(line: &[u8]) -> String {
@@ -232,6 +251,14 @@ mod tests {
             "1,000 100% # # (xfr#1, to-chk=0/2)",
         );
         check("2026/11/20 12:00:00 [123] <f+++++++++ a", "<f+++++++++ a");
+    }
+
+    #[test]
+    fn the_home_of_root_is_found() {
+        let accounts = "daemon:x:1:1::/usr/sbin:/bin/sh\nroot:x:0:0:root:/root:/bin/bash\n";
+        assert_eq!(home_of_root(accounts), Some("/root"));
+        assert_eq!(home_of_root("root:x:0:0::/:/bin/sh\n"), None);
+        assert_eq!(home_of_root(""), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! comparing two equal refusals.
 
 use std::ffi::{OsStr, OsString};
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,8 +21,14 @@ use crate::run::Outcome;
 use crate::sandbox::{BASE, HOST};
 use crate::tree::Builder;
 
+/// In an argument: what starts the remote shell.
+pub const SHELL: &str = "{remote-shell}";
+
 type Action = Box<dyn Fn(&Place) -> Result<()> + Send + Sync>;
-type Check = Box<dyn Fn(&Outcome, &Place) -> Result<(), String> + Send + Sync>;
+type Verdict = Box<dyn Fn(&Outcome, &Place) -> Result<(), String> + Send + Sync>;
+
+/// Versions of the protocol that clients can be told to speak.
+pub const PROTOCOLS: RangeInclusive<u32> = 27..=32;
 
 /// One question a user may ask.
 pub struct Scenario {
@@ -36,6 +43,8 @@ pub struct Scenario {
     pub since: Option<&'static str>,
     /// Newest client that still does.
     pub until: Option<&'static str>,
+    /// Oldest version of the protocol in which it asks something, and why.
+    pub since_protocol: Option<(u32, &'static str)>,
 }
 
 /// The directories of one side.
@@ -93,16 +102,26 @@ pub struct ClientRun {
     pub accounts: Option<Accounts>,
     /// What somebody does while it runs, and when.
     pub meanwhile: Option<(Duration, Action)>,
-    /// What the stock server must answer.
+    /// What the stock server must answer …
     pub exit: i32,
+    /// … and what at versions of the protocol below that one.
+    pub older_exit: Option<(u32, i32)>,
     /// It may answer anything.
     pub any_exit: bool,
     /// Last words of a server that the client may end its ssh before it prints: stock loses them
     /// now and then, coffre must not.
     pub last_words: &'static [&'static str],
     /// What must hold on both sides.
-    pub checks: Vec<(&'static str, Check)>,
+    pub checks: Vec<Check>,
     pub compare: Compare,
+}
+
+/// Something that must hold after a run.
+pub struct Check {
+    pub about: &'static str,
+    /// The oldest version of the protocol with which it must.
+    pub since_protocol: u32,
+    pub holds: Verdict,
 }
 
 /// Names and numbers.
@@ -146,11 +165,19 @@ impl Scenario {
             tenant: String::new(),
             since: None,
             until: None,
+            since_protocol: None,
         }
     }
 
     pub fn since(mut self, version: &'static str) -> Self {
         self.since = Some(version);
+        self
+    }
+
+    /// The oldest version of the protocol with which it asks what it says, and what older ones
+    /// lack.
+    pub fn since_protocol(mut self, version: u32, lack: &'static str) -> Self {
+        self.since_protocol = Some((version, lack));
         self
     }
 
@@ -199,6 +226,7 @@ impl Scenario {
             accounts: None,
             meanwhile: None,
             exit: 0,
+            older_exit: None,
             any_exit: false,
             last_words: &[],
             checks: Vec::new(),
@@ -266,6 +294,21 @@ impl Scenario {
     /// The stock server's exit code.
     pub fn exits(self, code: i32) -> Self {
         self.last(|run| run.exit = code)
+    }
+
+    /// … of all runs but the first `but`.
+    pub fn all_exit(mut self, code: i32, but: usize) -> Self {
+        let runs = self.steps.iter_mut().filter_map(|step| match step {
+            Step::Client(run) => Some(run),
+            Step::Change { .. } => None,
+        });
+        runs.skip(but).for_each(|run| run.exit = code);
+        self
+    }
+
+    /// … and the one that it has with older versions of the protocol than that.
+    pub fn exits_below(self, version: u32, code: i32) -> Self {
+        self.last(|run| run.older_exit = Some((version, code)))
     }
 
     /// … may be anything, as long as it is the same.
@@ -338,7 +381,22 @@ impl Scenario {
         about: &'static str,
         check: impl Fn(&Outcome, &Place) -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
-        self.last(|run| run.checks.push((about, Box::new(check))))
+        self.last(|run| {
+            run.checks.push(Check {
+                about,
+                since_protocol: *PROTOCOLS.start(),
+                holds: Box::new(check),
+            });
+        })
+    }
+
+    /// What was last asked to hold does so from that version of the protocol on.
+    pub fn from_protocol(self, version: u32) -> Self {
+        self.last(|run| {
+            if let Some(check) = run.checks.last_mut() {
+                check.since_protocol = version;
+            }
+        })
     }
 
     /// Neither output holds anything: with `-i`, nothing was different.
@@ -386,29 +444,54 @@ impl Scenario {
 impl Scenario {
     /// Whether the client can do all of it with that version of the protocol.
     pub fn can_speak(&self, protocol: u32) -> Result<(), String> {
+        if let Some((since, lack)) = self.since_protocol
+            && protocol < since
+        {
+            return Err(format!("needs protocol {since}: {lack}"));
+        }
         for step in &self.steps {
             let Step::Client(run) = step else { continue };
-            for arg in run.args.iter().map(|arg| arg.to_string_lossy()) {
-                let is_cluster = arg.starts_with('-') && !arg.starts_with("--");
-                let needs = if arg.starts_with("--protocol=") {
-                    return Err("names a protocol itself".to_owned());
-                } else if is_cluster && arg.contains(['A', 'X', 'U', 'N'])
-                    || arg == "--delete-delay"
-                    || arg.starts_with("--iconv")
-                    || arg.starts_with("--filter=-p")
-                {
-                    30
-                } else if arg.starts_with("--checksum-choice") || arg.starts_with("--zc") {
-                    31
-                } else {
-                    27
-                };
+            let args: Vec<_> = run.args.iter().map(|arg| arg.to_string_lossy()).collect();
+            if args.iter().any(|arg| arg.starts_with("--protocol=")) {
+                return Err("names a protocol itself".to_owned());
+            }
+            for arg in &args {
+                let needs = first_protocol(arg);
                 if protocol < needs {
                     return Err(format!("{arg} needs protocol {needs}"));
                 }
             }
+            let alternates = args.iter().filter(|arg| arg.contains("-dest="));
+            let in_place = args.iter().any(|arg| arg == "--inplace");
+            if protocol < 29 && alternates.count() > usize::from(!in_place) {
+                return Err(
+                    "several alternate directories, and one with --inplace, need protocol 29"
+                        .to_owned(),
+                );
+            }
         }
         Ok(())
+    }
+}
+
+/// The oldest protocol that can say what a word of a command line asks.
+fn first_protocol(arg: &str) -> u32 {
+    let is_cluster = arg.starts_with('-') && !arg.starts_with("--") && !arg.starts_with("-M");
+    if arg.starts_with("--checksum-choice") || arg.starts_with("--zc") {
+        31
+    } else if is_cluster && arg.contains(['A', 'X', 'U', 'N'])
+        || arg == "--delete-delay"
+        || arg.starts_with("--iconv")
+        || arg.starts_with("--filter=-p")
+    {
+        30
+    } else if is_cluster && arg.contains(['y', 'm', 'F'])
+        || ["--fuzzy", "--prune-empty-dirs"].contains(&arg)
+        || arg.starts_with("--filter=:")
+    {
+        29
+    } else {
+        *PROTOCOLS.start()
     }
 }
 
@@ -425,6 +508,15 @@ fn expand(word: &OsStr) -> OsString {
 }
 
 impl ClientRun {
+    /// The exit code that the stock server must answer to a client that speaks this version;
+    /// `None`: the client's own.
+    pub fn expected_exit(&self, protocol: Option<u32>) -> i32 {
+        match (self.older_exit, protocol) {
+            (Some((since, code)), Some(version)) if version < since => code,
+            _ => self.exit,
+        }
+    }
+
     /// The command as a user would see it.
     pub fn show(&self) -> String {
         let args: Vec<String> = self
@@ -454,4 +546,52 @@ impl Step {
 /// Directories that are compared after each run: the server's and the client's.
 pub fn compared(place: &Place) -> [(&'static str, &Path); 2] {
     [("remote", &place.base), ("local", &place.local)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_is_asked_of_the_protocols_that_can_say_it() {
+        for (command, oldest) in [
+            ("-aH --delete src/ :dst/", 27),
+            ("-aiy src/ :dst/", 29),
+            ("-a --link-dest=../a src/ :dst/", 27),
+            ("-a --link-dest=../a --link-dest=../b src/ :dst/", 29),
+            ("-a --inplace --copy-dest=../a src/ :dst/", 29),
+            ("-aX src/ :dst/", 30),
+            ("-a -M--munge-links src/ :dst/", 27),
+            ("-a --checksum-choice=md5 src/ :dst/", 31),
+        ] {
+            let scenario = Scenario::new("x", "x").run(command);
+            for protocol in PROTOCOLS {
+                let can = scenario.can_speak(protocol).is_ok();
+                assert_eq!(can, protocol >= oldest, "{command} at {protocol}");
+            }
+        }
+        let named = Scenario::new("x", "x").run("-a --protocol=29 src/ :dst/");
+        assert!(
+            PROTOCOLS
+                .into_iter()
+                .all(|protocol| named.can_speak(protocol).is_err())
+        );
+    }
+
+    #[test]
+    fn what_is_expected_may_depend_on_the_protocol() {
+        let scenario = Scenario::new("x", "x")
+            .run("-a src/ :dst/")
+            .exits(3)
+            .exits_below(31, 12)
+            .prints("x")
+            .from_protocol(29);
+        let Some(Step::Client(run)) = scenario.steps.last() else {
+            unreachable!("it has a run");
+        };
+        assert_eq!(run.expected_exit(None), 3);
+        assert_eq!(run.expected_exit(Some(31)), 3);
+        assert_eq!(run.expected_exit(Some(30)), 12);
+        assert_eq!(run.checks[0].since_protocol, 29);
+    }
 }

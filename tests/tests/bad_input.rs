@@ -337,3 +337,39 @@ fn a_key_that_may_only_push_reads_nothing() {
     let pushed = bed.rsync("pusher", bed.coffre.port(), PUSH).unwrap().run();
     assert_eq!(pushed.unwrap().exit, 0);
 }
+
+/// A munged link leads to `/rsyncd-munged/`, which must not be there. (A stock server looks in the
+/// root of its machine, which a differential scenario cannot change.)
+#[test]
+fn munging_is_refused_where_munged_links_would_work() {
+    let Some(bed) = Bed::new().unwrap() else {
+        return;
+    };
+    let source = bed.source().unwrap();
+    source.symlink("link", "/etc/passwd").unwrap();
+    let push = "-a -M--munge-links src/ server:/mnt/compat/dst/";
+    let refusal = "Symlink munging is unsafe when a /rsyncd-munged directory exists.";
+    let place = bed.live().join("rsyncd-munged");
+    let elsewhere = bed.live().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+
+    fs::create_dir(&place).unwrap();
+    let outcome = bed.push(push).unwrap();
+    assert_ne!(outcome.exit, 0);
+    assert!(said(&outcome).contains(refusal), "{}", said(&outcome));
+
+    // So it is by way of a link that leads to a directory of the tree.
+    fs::remove_dir(&place).unwrap();
+    std::os::unix::fs::symlink("/elsewhere", &place).unwrap();
+    let outcome = bed.push(push).unwrap();
+    assert_ne!(outcome.exit, 0);
+    assert!(said(&outcome).contains(refusal), "{}", said(&outcome));
+    assert!(!bed.destination().exists());
+
+    // A file of that name leads nowhere.
+    fs::remove_file(&place).unwrap();
+    fs::write(&place, "no directory").unwrap();
+    bed.push_well(push).unwrap();
+    let target = fs::read_link(bed.destination().join("link")).unwrap();
+    assert_eq!(target, PathBuf::from("/rsyncd-munged//etc/passwd"));
+}

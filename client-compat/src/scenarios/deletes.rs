@@ -77,16 +77,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "--max-delete=0 deletes nothing",
             "--delete --max-delete=0",
         )
-        .exits(25),
+        // Both stop at the limit.
+        .all_exit(25, 0),
     ];
-    // Both runs of the last one stop at the limit.
-    if let Some(scenario) = list.last_mut() {
-        for step in &mut scenario.steps {
-            if let crate::scenario::Step::Client(run) = step {
-                run.exit = 25;
-            }
-        }
-    }
     list.extend([
         Scenario::new("max-delete", "--max-delete=7 stops there, with a warning")
             .source(ordinary)
@@ -98,7 +91,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .source(ordinary)
             .destination(surplus)
             .run("-av --delete --stats src/ :dst/")
-            .prints("Number of deleted files: "),
+            .prints("Number of deleted files: ")
+            .from_protocol(31),
         Scenario::new(
             "delete-per-directory-merge",
             "rules in files of the tree: -FF and dir-merge",

@@ -58,6 +58,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .change_source("edits", edit)
             .run("-ai --delete --stats src/ :dst/")
             .prints("<f.st...... appended")
+            .from_protocol(29)
             .run("-aii --delete src/ :dst/"),
         Scenario::new(
             "edits-dry-run",
@@ -82,7 +83,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             })
             .run("-ai src/ :dst/")
             .run("-aci src/ :dst/")
-            .prints("<fc........ edited"),
+            .prints("<fc........ edited")
+            .from_protocol(29),
         Scenario::new("edits-at-the-destination", "somebody worked in the backup")
             .source(editable)
             .run("-a src/ :dst/")
@@ -97,7 +99,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 tree.rename("docs", "papers").map(drop)
             })
             .run("-ai --delete src/ :dst/")
-            .prints("*deleting   docs/deep/er/file5"),
+            .prints("*deleting   docs/deep/er/file5")
+            .from_protocol(29),
         Scenario::new("fuzzy", "-y uses a similar file as basis")
             .source(editable)
             .run("-a src/ :dst/")

@@ -1,8 +1,9 @@
 //! When something goes wrong, the same words and the same exit code.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
-use crate::scenario::{Compare, Scenario};
+use crate::scenario::{Compare, SHELL, Scenario};
 use crate::tree::ordinary;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -126,7 +127,14 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .run("-ai --delete --no-r --no-d src/ :dst/")
             .exits(1)
             .run("-ai --inplace --delay-updates src/ :dst/")
+            .exits(1)
+            .run("-ai --contimeout=5 src/ :dst/")
             .exits(1),
+        Scenario::new("daemon", "two colons: the daemon protocol over ssh")
+            .source(ordinary)
+            .run_with(["-ai", &format!("--rsh={SHELL}"), "src/", "server::module/"].map(OsStr::new))
+            .exits_somehow()
+            .leaves("!docs"),
         Scenario::new("temp-dir-missing", "--temp-dir that does not exist")
             .source(ordinary)
             .run("-ai --temp-dir=/mnt/compat/nothing src/ :dst/")

@@ -13,7 +13,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .source(ordinary)
             .run("-ai src/ :dst/")
             .in_order()
-            .prints("<f+++++++++ docs/big"),
+            .prints("<f+++++++++ docs/big")
+            .from_protocol(29),
         Scenario::new("first-push-verbose", "… what -v prints, in its order")
             .source(ordinary)
             .run("-av src/ :dst/")

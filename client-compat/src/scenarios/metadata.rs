@@ -20,6 +20,21 @@ fn changed(
         .prints_nothing()
 }
 
+/// Attributes to tell apart by their names.
+fn noted(tree: &Builder) -> Result<()> {
+    tree.directory("dir")?
+        .file("file", b"a file")?
+        .file("same", b"another")?
+        .file("long", &noise(5, 20_000))?
+        .symlink("link", "file")?;
+    for name in ["file", "long", "dir", "same"] {
+        tree.xattr(name, "user.public", b"seen")?
+            .xattr(name, "user.private", b"hidden")?
+            .xattr(name, "user.private.long", &noise(8, 300))?;
+    }
+    tree.xattr("link", "trusted.note", b"of a link").map(drop)
+}
+
 fn without(letter: &str, options: &str) -> Scenario {
     Scenario::new(
         format!("no-{letter}"),
@@ -181,6 +196,40 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 Ok(())
             })
             .run("-rtEi src/ :dst/"),
+        Scenario::new(
+            "filtered-attributes",
+            "x rules: names of attributes that are not sent, or stay",
+        )
+        .source(noted)
+        .run("-aXi --filter=-x_user.private* src/ :dst/")
+        .change_destination("attributes of its own", |tree| {
+            for name in ["file", "long", "dir", "same"] {
+                tree.xattr(name, "user.mine", b"of the server")?.xattr(
+                    name,
+                    "user.private.too",
+                    b"of the server",
+                )?;
+            }
+            Ok(())
+        })
+        .change_source("others at the client", |tree| {
+            tree.xattr("file", "user.public", b"another")?
+                .append("long", b"more")
+                .map(drop)
+        })
+        .run("-aXin --delete --filter=-x_user.private* src/ :dst/")
+        .run("-aXi --delete --filter=-x_user.private* --filter=-xr_user.mine src/ :dst/")
+        .run("-aXi --delete --filter=-xs_user.public src/ :dst/")
+        .run("-aXi --delete --filter=+x_user.* --filter=-x_* src/ :dst/")
+        .run("-aXi --filter=-x_user.mine src/ :dst/")
+        .run("-aXi src/ :dst/")
+        .run("-aXi src/ :dst/")
+        .prints_nothing(),
+        Scenario::new("filtered-attributes-pull", "x rules on the way back")
+            .destination(noted)
+            .run("-aXi --filter=-x_user.private* :dst/ out/")
+            .run("-aXi --delete --filter=-xs_user.public :dst/ out/")
+            .run("-aXi :dst/ out/"),
         Scenario::new(
             "access-times",
             "-U keeps access times; the tree is the same",

@@ -7,6 +7,7 @@ mod charsets;
 mod choices;
 mod deletes;
 mod destinations;
+mod dry_runs;
 mod edits;
 mod failures;
 mod first_push;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<Scenario> {
         pull::scenarios(),
         charsets::scenarios(),
         seldom::scenarios(),
+        dry_runs::scenarios(),
     ]
     .into_iter()
     .flatten()

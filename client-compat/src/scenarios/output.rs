@@ -36,6 +36,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "--out-format with %o",
             "--out-format=%o|%i|%n|%L|%l|%f|%M",
         ),
+        printed(
+            "log-format",
+            "--log-format, its older name",
+            "--log-format=%i|%n",
+        ),
         printed("out-format-name", "--out-format=%n", "--out-format=%n"),
         printed(
             "out-format-plain",

@@ -135,6 +135,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         .run(
             "-ai --numeric-ids --usermap=0:no-such-user,33:7 --groupmap=*:no-such-group src/ :dst/",
         )
+        .exits_below(30, 23)
         .prints("Unknown --usermap name on receiver: no-such-user"),
         Scenario::new("usermap-broken", "maps that make no sense")
             .source(owned)
@@ -145,7 +146,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .run("-a --groupmap=1-2-3:4 src/ :dst/")
             .exits(1)
             .run("-a --groupmap=1x:4 src/ :dst/")
-            .exits(1),
+            .exits(1)
+            .since_protocol(
+                31,
+                "an older client is cut off while it may still be sending",
+            ),
         Scenario::new("no-super", "-M--no-super sets what anybody may set")
             .source(|tree| {
                 ordinary(tree)?;

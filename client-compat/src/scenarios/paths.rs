@@ -56,7 +56,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 Ok(())
             })
             .run("-aiR --no-implied-dirs src/./docs/deep/er src/./pictures/file1 :dst/")
-            .leaves("docs/deep/er/file3"),
+            .leaves("docs/deep/er/file3")
+            .since_protocol(
+                30,
+                "stock 3.5 gives up where a client tells nothing of the option",
+            ),
         Scenario::new(
             "relative-delete",
             "-R --delete deletes below what was named",
@@ -215,6 +219,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .map(OsStr::new),
         )
         .exits(11)
+        .exits_below(31, 12)
         .run_with(
             [
                 "-ai",

@@ -51,9 +51,67 @@ fn protocol(version: u32) -> Scenario {
     .run(&format!("{options} -iI --no-whole-file :dst/ out/"))
 }
 
+const INCOMPATIBLE: &str = "rsync error: protocol incompatibility (code 2) at # [Receiver]";
+const LACKS_FUZZY: &[&str] = &[
+    "--fuzzy requires protocol 29 or higher (negotiated 28).",
+    INCOMPATIBLE,
+];
+const LACKS_PRUNING: &[&str] = &[
+    "--prune-empty-dirs requires protocol 29 or higher (negotiated 28).",
+    INCOMPATIBLE,
+];
+const LACKS_SEVERAL: &[&str] = &[
+    "Using more than one --link-dest option requires protocol 29 or higher (negotiated 27).",
+    INCOMPATIBLE,
+];
+const LACKS_IN_PLACE: &[&str] = &[
+    "--copy-dest with --inplace requires protocol 29 or higher (negotiated 28).",
+    INCOMPATIBLE,
+];
+const LACKS_ACLS: &[&str] = &[
+    "--acls requires protocol 30 or higher (negotiated 29).",
+    INCOMPATIBLE,
+];
+const LACKS_XATTRS: &[&str] = &[
+    "--xattrs requires protocol 30 or higher (negotiated 29).",
+    INCOMPATIBLE,
+];
+
 pub(super) fn scenarios() -> Vec<Scenario> {
     let mut list: Vec<Scenario> = (27..=31).map(protocol).collect();
     list.push(protocol(32).since("3.4.0"));
+    list.push(
+        Scenario::new(
+            "protocol-lacks",
+            "what older protocols cannot say is refused, by both ends",
+        )
+        .source(|tree| tree.file("a", b"a").map(drop))
+        .run("-r --protocol=28 -y src/ :dst/")
+        .exits(2)
+        .prints("--fuzzy requires protocol 29 or higher (negotiated 28).")
+        .last_words(LACKS_FUZZY)
+        .run("-r --protocol=28 -m --delete src/ :dst/")
+        .exits(2)
+        .prints("--prune-empty-dirs requires protocol 29 or higher (negotiated 28).")
+        .last_words(LACKS_PRUNING)
+        .run("-r --protocol=27 --link-dest=../a --link-dest=../b src/ :dst/")
+        .exits(2)
+        .prints("Using more than one --link-dest option requires protocol 29 or higher")
+        .last_words(LACKS_SEVERAL)
+        .run("-r --protocol=28 --inplace --copy-dest=../a src/ :dst/")
+        .exits(2)
+        .prints("--copy-dest with --inplace requires protocol 29 or higher (negotiated 28).")
+        .last_words(LACKS_IN_PLACE)
+        .run("-rA --protocol=29 src/ :dst/")
+        .exits(2)
+        .prints("--acls requires protocol 30 or higher (negotiated 29).")
+        .last_words(LACKS_ACLS)
+        .run("-rX --protocol=29 src/ :dst/")
+        .exits(2)
+        .prints("--xattrs requires protocol 30 or higher (negotiated 29).")
+        .last_words(LACKS_XATTRS)
+        .leaves("!a"),
+    );
     list.push(
         Scenario::new(
             "protocol-too-old",

@@ -3,14 +3,21 @@
 use crate::scenario::Scenario;
 use crate::tree::{nasty, noise, ordinary};
 
+/// Names share their beginnings with those before them.
+const OLD_LISTS: &str = "how long an older list is follows the order in which directories are read";
+
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("pull", "a tree with -a, and again")
             .destination(ordinary)
             .run("-ai :dst/ out/")
             .run("-ai :dst/ out/")
-            .prints_nothing()
-            .run("-a --stats :dst/ out/"),
+            .prints_nothing(),
+        Scenario::new("pull-stats", "what --stats counts")
+            .destination(ordinary)
+            .run("-a --stats :dst/ out/")
+            .run("-a --stats :dst/ out/")
+            .since_protocol(30, OLD_LISTS),
         Scenario::new("pull-everything", "a nasty tree with all that can be kept")
             .destination(nasty)
             .run("-aHAX --numeric-ids :dst/ out/")
@@ -39,7 +46,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             })
             .run("-ai --delete --stats --no-whole-file :dst/ out/")
             .run("-aic --delete :dst/ out/")
-            .prints_nothing(),
+            .prints_nothing()
+            .since_protocol(30, OLD_LISTS),
         Scenario::new("pull-one-file", "one file, to a name and into a directory")
             .destination(ordinary)
             .run("-ai :dst/docs/big out")
@@ -98,7 +106,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .destination(ordinary)
             .run("-aiR :dst/./docs/deep/er/file3 :dst/./pictures out2/")
             .run("-aiR --no-implied-dirs :dst/./docs/deep/er out3/")
-            .run("-aiR --no-inc-recursive :dst/./docs/deep/er :dst/./docs/file1 out4/"),
+            .run("-aiR --no-inc-recursive :dst/./docs/deep/er :dst/./docs/file1 out4/")
+            .since_protocol(30, "stock 3.5 gives up where --no-implied-dirs is not told"),
         Scenario::new("pull-dirs", "directories without what is in them")
             .destination(ordinary)
             .run("-di :dst/ out1/")
@@ -174,6 +183,12 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .run("-ais :dst/docs/file* out1/")
             .run("-ais :dst/odd?name out2/")
             .run("-ai --old-args :dst/docs/fil* out3/"),
+        Scenario::new("pull-trusting", "--trust-sender")
+            .destination(nasty)
+            .run("-aHi --trust-sender :dst/ out/")
+            .run("-aHi --delete :dst/ out/")
+            .prints_nothing()
+            .since("3.2.5"),
         Scenario::new("pull-dry-run", "-n and --list-only")
             .destination(nasty)
             .run("-anHi :dst/ out/")

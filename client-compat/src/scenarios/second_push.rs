@@ -39,7 +39,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         .source(ordinary)
         .run("-rlpgoD src/ :dst/")
         .run("-rlpgoDi src/ :dst/")
-        .prints("<f..T...... docs/big"),
+        .prints("<f..T...... docs/big")
+        .from_protocol(29),
         Scenario::new("nanoseconds", "times that differ below a second")
             .source(|tree| {
                 tree.file("a", b"a")?.time("a", 1_500_000_000, 1)?;
@@ -62,6 +63,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .run_with(
                 ["-ai", "--rsync-path=ionice -c3 nice rsync", "src/", ":dst/"].map(OsStr::new),
             )
-            .prints("<f.st...... new"),
+            .prints("<f.st...... new")
+            .from_protocol(29),
     ]
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -121,7 +121,7 @@ fn entry(path: &Path, metadata: &Metadata, began: Option<(i64, u32)>) -> Result<
     );
     let kind = if file_type.is_file() {
         let mut hasher = blake3::Hasher::new();
-        io::copy(&mut File::open(path)?, &mut hasher)?;
+        io::copy(&mut open_to_look(path)?, &mut hasher)?;
         Kind::File {
             content: hasher.finalize(),
         }
@@ -164,6 +164,17 @@ fn entry(path: &Path, metadata: &Metadata, began: Option<(i64, u32)>) -> Result<
         xattrs: xattrs(path)?,
         same_as: None,
     })
+}
+
+/// Opens a file without changing its access time: what looks must not be seen.
+fn open_to_look(path: &Path) -> io::Result<File> {
+    let flag = rustix::fs::OFlags::NOATIME.bits().cast_signed();
+    let opened = OpenOptions::new().read(true).custom_flags(flag).open(path);
+    match opened {
+        // Somebody else's file, without privilege.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
+        other => other,
+    }
 }
 
 fn xattrs(path: &Path) -> Result<BTreeMap<OsString, Vec<u8>>> {
