@@ -21,6 +21,32 @@ const STEP: usize = 1 << 20;
 /// How much stays in the cache behind the reader.
 const KEPT: u64 = 8 << 20;
 
+/// What has been read to its end, and is in the cache still. To drop what has been read a moment
+/// ago makes the kernel gather pages from all processors, which costs more than to read a small
+/// file; so many are dropped together.
+#[derive(Default)]
+pub(super) struct Behind {
+    files: Vec<File>,
+    bytes: u64,
+}
+
+impl Behind {
+    fn add(&mut self, file: File, bytes: u64) {
+        self.files.push(file);
+        self.bytes += bytes;
+        if self.bytes > KEPT {
+            self.drop_cached();
+        }
+    }
+
+    fn drop_cached(&mut self) {
+        for file in self.files.drain(..) {
+            let _ = fadvise(&file, 0, None, Advice::DontNeed);
+        }
+        self.bytes = 0;
+    }
+}
+
 /// Files of one directory.
 pub(super) struct Chunk {
     pub(super) number: u64,
@@ -52,6 +78,7 @@ pub(super) struct Reader<'a> {
     /// Told how many bytes are read, as they are.
     pub(super) read: &'a (dyn Fn(u64, u64) + Sync),
     pub(super) buffer: Vec<u8>,
+    pub(super) behind: Behind,
 }
 
 enum Verdict {
@@ -65,6 +92,12 @@ enum Verdict {
 
 impl Reader<'_> {
     pub(super) fn read_chunk(&mut self, chunk: &Chunk) -> Done {
+        let done = self.read_files(chunk);
+        self.behind.drop_cached();
+        done
+    }
+
+    fn read_files(&mut self, chunk: &Chunk) -> Done {
         let mut done = Done {
             number: chunk.number,
             files: 0,
@@ -145,12 +178,14 @@ impl Reader<'_> {
                 return Verdict::Moved;
             }
         }
-        match sum {
+        let verdict = match sum {
             // What stands for a link or a device has no content that a client sent.
             None if stands_for_another(&file) => Verdict::Whole,
             None => Verdict::WithoutSum,
             Some(sum) => compare(&sum, &content, before.mtime),
-        }
+        };
+        self.behind.add(file, content.size.min(KEPT));
+        verdict
     }
 
     /// What was noted of its content.
@@ -178,7 +213,6 @@ impl Reader<'_> {
                 other => other?,
             };
             if read == 0 {
-                let _ = fadvise(file, dropped, None, Advice::DontNeed);
                 return Ok(Some(summer.finish()));
             }
             summer.update(&self.buffer[..read]);

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::findings::{Finding, What};
 use super::pace::Pace;
 use super::priority;
-use super::reader::{Chunk, Done, Reader};
+use super::reader::{Behind, Chunk, Done, Reader};
 use super::seen::Inodes;
 use super::tour::{LIVE, Tour, Tree};
 use crate::catalogue::{Catalogue, CatalogueError, Verification};
@@ -128,6 +128,7 @@ pub fn verify(task: &Task<'_>, watch: &dyn Watch) -> Result<Outcome, VerifyError
                     notes: task.notes.as_deref(),
                     read: &|files, bytes| watch.advance(files, bytes),
                     buffer: Vec::new(),
+                    behind: Behind::default(),
                 };
                 loop {
                     let chunk = {
