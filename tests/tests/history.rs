@@ -9,8 +9,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use coffre_client_compat::loopfs::{FileSystem, LoopFs};
 use coffre_client_compat::tree::{Builder, Described, describe, noise};
-use coffre_tests::{Bed, number_from_env, said};
+use coffre_tests::{Bed, may_run, number_from_env, said};
 
 /// Numbers that look random, the same for a seed on every machine.
 struct Dice(u64);
@@ -153,9 +154,45 @@ const OPTIONS: [&str; 34] = [
 
 #[test]
 fn no_push_of_any_kind_changes_any_snapshot() {
-    let Some(bed) = Bed::new().unwrap() else {
+    if let Some(bed) = Bed::new().unwrap() {
+        history_stays(&bed);
+    }
+}
+
+/// The same where snapshots are subvolumes, which share no inode with live.
+#[test]
+fn no_push_changes_any_snapshot_of_a_subvolume() {
+    if !may_run() {
         return;
-    };
+    }
+    let disk = LoopFs::make(FileSystem::Btrfs, 1 << 30).unwrap();
+    let home = disk.path().join("store/compat");
+    fs::create_dir_all(&home).unwrap();
+    let made = std::process::Command::new("btrfs")
+        .args(["-q", "subvolume", "create"])
+        .arg(home.join("live"))
+        .status();
+    assert!(made.unwrap().success());
+    let bed = Bed::with_store(&disk.path().join("store")).unwrap();
+    history_stays(&bed);
+    // All of it is shown to who restores, and goes by prune.
+    let verified = bed.coffre.verb("verify").unwrap();
+    assert_eq!(verified.exit, 0, "{}", said(&verified));
+    let snapshots = coffre::snapshot::list(&bed.coffre.home()).unwrap();
+    for snapshot in &snapshots {
+        let name = snapshot.name.to_string();
+        let error = fs::create_dir(bed.coffre.home().join("snapshots").join(&name).join("new"));
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+        let to = bed.local().join("restored").join(&name);
+        fs::create_dir_all(&to).unwrap();
+        let words = format!("restore compat {name} mnt/compat/dst {}", to.display());
+        let restored = bed.coffre.verb(&words).unwrap();
+        assert_eq!(restored.exit, 0, "{}", said(&restored));
+    }
+}
+
+fn history_stays(bed: &Bed) {
     let rounds = number_from_env("COFFRE_ROUNDS", 12);
     let seed = number_from_env("COFFRE_SEED", 1);
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);

@@ -74,6 +74,7 @@ pub use list::{DirEntry, list_directory};
 pub use metadata::Metadata;
 pub use path::{PathRefusal, TenantPath};
 pub use resolve::Unresolved;
+pub(crate) use root::INNER_STAGING;
 pub use root::TenantRoot;
 pub use staged::Staged;
 pub use stat::{FileTime, Kind, Stat};

@@ -3,15 +3,20 @@
 //! Everything that makes an inode or writes content asks here first; everything that gives an
 //! inode its first name in the tree, or takes its last one away, tells it to the tenant's account.
 //! The names are looked at only where somebody counts.
+//!
+//! Where live is a btrfs subvolume, its snapshots have what it had without a link that could be
+//! seen. What was born before the newest of them is not gone when live has it no more; and when it
+//! is changed in place, there are two of it, and the tenant's tree is to be counted anew.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, FileType, fstat, fstatvfs, statat};
+use rustix::fs::{AtFlags, FileType, StatxFlags, fstat, fstatvfs, statat, statx};
 
 use super::root::Shared;
+use super::stat::FileTime;
 use crate::account::{Account, Hold, charge};
 
 /// How much is written between two looks at the free space.
@@ -23,13 +28,16 @@ const INODE: u64 = 64 << 10;
 /// See the module's story.
 pub(super) struct Room {
     account: Arc<Account>,
+    /// When the newest snapshot that is a subvolume was made.
+    frozen: Option<FileTime>,
     since_look: AtomicU64,
 }
 
 impl Room {
-    pub(super) fn new(account: Arc<Account>) -> Self {
+    pub(super) fn new(account: Arc<Account>, frozen: Option<FileTime>) -> Self {
         Self {
             account,
+            frozen,
             // The first one looks.
             since_look: AtomicU64::new(LOOK_EVERY),
         }
@@ -79,6 +87,9 @@ impl Shared {
             return None;
         }
         let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        if self.is_frozen(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            return None;
+        }
         let kind = FileType::from_raw_mode(stat.st_mode);
         (kind != FileType::Directory && stat.st_nlink <= 1).then(|| charge_of(&stat))
     }
@@ -96,7 +107,27 @@ impl Shared {
             return None;
         }
         let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        Some(charge_of(&stat))
+        let is_frozen = self.is_frozen(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+        (!is_frozen).then(|| charge_of(&stat))
+    }
+
+    /// Whether a snapshot has it without sharing its inode.
+    fn is_frozen(&self, dir: BorrowedFd<'_>, name: &[u8], flags: AtFlags) -> bool {
+        let Some(frozen) = self.room.frozen else {
+            return false;
+        };
+        let born = statx(dir, name, flags, StatxFlags::BTIME).map(|stat| FileTime {
+            secs: stat.stx_btime.tv_sec,
+            nanos: stat.stx_btime.tv_nsec,
+        });
+        born.is_ok_and(|born| born <= frozen)
+    }
+
+    /// A file is about to be changed in place; it is open or held by this descriptor.
+    pub(super) fn will_change(&self, inode: BorrowedFd<'_>) {
+        if self.room.account.counts() && self.is_frozen(inode, b"", AtFlags::EMPTY_PATH) {
+            self.room.account.distrust();
+        }
     }
 
     /// A new inode has a name; it is open or held by this descriptor.

@@ -25,13 +25,14 @@ use super::path::TenantPath;
 use super::room::Room;
 use super::stat::{Kind, Stat};
 use crate::account::Account;
+use crate::snapshot::newest_subvolume;
 
 const LIVE: &str = "live";
 const STAGING: &str = ".staging";
 const PARTIAL: &str = ".partial";
 /// Stands in for [`STAGING`], at the top of the tree, where that is on another file system: a
 /// btrfs subvolume can be snapshot but not linked into from outside.
-const INNER_STAGING: &str = ".coffre-staging";
+pub(crate) const INNER_STAGING: &str = ".coffre-staging";
 
 /// Longest path given to the kernel at once, in bytes, without the NUL (PATH_MAX).
 const PIECE: usize = 4095;
@@ -107,6 +108,7 @@ impl TenantRoot {
     /// To be called before the thread is confined: [`TenantRoot::sync`] reports write errors
     /// since now.
     pub fn open(home: &Path, metadata: Metadata, account: Arc<Account>) -> io::Result<TenantRoot> {
+        let path = home;
         let home = openat(
             CWD,
             home,
@@ -117,10 +119,11 @@ impl TenantRoot {
         let live = open_or_make(home.as_fd(), LIVE, 0o755)?;
         let partial = open_or_make(home.as_fd(), PARTIAL, 0o700)?;
         let staging = open_or_make(home.as_fd(), STAGING, 0o700)?;
-        let inner_staging = if device(&staging)? == device(&live)? {
-            None
+        let (inner_staging, frozen) = if device(&staging)? == device(&live)? {
+            (None, Ok(None))
         } else {
-            Some(open_or_make(live.as_fd(), INNER_STAGING, 0o700)?)
+            let inner = open_or_make(live.as_fd(), INNER_STAGING, 0o700)?;
+            (Some(inner), newest_subvolume(path))
         };
         let work = Work {
             staging,
@@ -130,7 +133,14 @@ impl TenantRoot {
             serial: AtomicU64::new(0),
         };
         let has_inner_staging = work.inner_staging.is_some();
-        Self::new(live, Some(work), has_inner_staging, metadata, account)
+        let frozen = frozen.map_err(|error| io::Error::other(error.to_string()))?;
+        Self::new(
+            live,
+            Some(work),
+            has_inner_staging,
+            metadata,
+            Room::new(account, frozen),
+        )
     }
 
     /// Opens any directory of the store for reading: a snapshot, or `live` for a restore.
@@ -139,7 +149,8 @@ impl TenantRoot {
         let flags = directory_flags() - OFlags::NOFOLLOW;
         let directory = openat(CWD, directory, flags, Mode::empty())?;
         let has_inner_staging = has_inner_staging(&directory)?;
-        Self::new(directory, None, has_inner_staging, metadata, Arc::default())
+        let room = Room::new(Arc::default(), None);
+        Self::new(directory, None, has_inner_staging, metadata, room)
     }
 
     fn new(
@@ -147,7 +158,7 @@ impl TenantRoot {
         work: Option<Work>,
         has_inner_staging: bool,
         metadata: Metadata,
-        account: Arc<Account>,
+        room: Room,
     ) -> io::Result<TenantRoot> {
         let proc = statfs("/proc/self/fd")?;
         if proc.f_type != PROC_SUPER_MAGIC {
@@ -164,7 +175,7 @@ impl TenantRoot {
                 live_state: LiveState::of_tree(stat.dev, stat.ino),
                 cache: Mutex::default(),
                 support: Support::default(),
-                room: Room::new(account),
+                room,
                 busy: Mutex::default(),
             }),
         })

@@ -79,6 +79,7 @@ impl Dir {
             });
         }
         if self.is_private(&mut links, name, &inode, &is)? {
+            self.shared.will_change(inode.fd());
             return Ok(Updated {
                 how: How::InPlace,
                 errors: plan.carry_out(&inode, &self.shared.notes),
@@ -146,6 +147,7 @@ impl Dir {
             return Err(Errno::INVAL.into());
         }
         if self.is_private(&mut links, name, &inode, &is)? {
+            self.shared.will_change(inode.fd());
             let file = File::from(inode.reopen(OFlags::RDWR)?);
             self.shared.notes.forget(&inode)?;
             return Ok(file);

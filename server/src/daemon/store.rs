@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::INNER_DIRECTORY;
 use crate::config::reason;
+use crate::snapshot;
 
 /// Held as long as the daemon serves the store. Another process finds out who holds it by what is
 /// written in the file; the lock itself goes with the process, however it ends.
@@ -113,7 +114,8 @@ pub(super) fn make_home(home: &Path) -> Result<(), StoreError> {
     let live = home.join("live");
     let apart = device(&live).map_err(io_error("look at", &live))?
         != device(&home.join("snapshots")).map_err(io_error("look at", home))?;
-    if apart {
+    // Snapshots of a subvolume share files with it all the same.
+    if apart && !snapshot::live_is_subvolume(home).unwrap_or(false) {
         return Err(StoreError::Io {
             doing: "use",
             path: home.to_owned(),

@@ -41,6 +41,10 @@ impl Progress for Telling<'_> {
             self.account.add(bytes, files);
         }
     }
+
+    fn uncounted(&self) {
+        self.account.distrust();
+    }
 }
 
 /// What the catalogue knows from the last run.

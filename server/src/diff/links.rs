@@ -10,7 +10,8 @@ use crate::verify::Inodes;
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) difference: Difference,
-    /// In the first tree and in the second; of a directory, nothing.
+    /// In the first tree and in the second, or what stands for them (`Known::likeness`); of a
+    /// directory, nothing.
     pub(super) inodes: (Option<u64>, Option<u64>),
 }
 
@@ -30,6 +31,12 @@ impl Met {
         let mut parted: HashSet<u64> = HashSet::new();
         for item in &self.items {
             if let (Some(a), Some(b)) = item.inodes {
+                // In a subvolume a file stays what it was when something about it changes.
+                if a == b {
+                    after.insert(a, b);
+                    before.insert(b, a);
+                    continue;
+                }
                 if *after.entry(a).or_insert(b) != b || self.shared.contains(a) {
                     parted.insert(a);
                 }

@@ -16,7 +16,7 @@ use crate::confine::{Kind, Metadata, Notes, Stat};
 use crate::restore::source::{Source, form_of};
 use crate::snapshot::tree::{Level, Node, Place};
 use crate::snapshot::walk::{each_entry, open_directory};
-use crate::snapshot::{SnapshotError, SnapshotName, open_tree};
+use crate::snapshot::{Numbers, SnapshotError, SnapshotName, open_tree};
 
 /// What is to be compared.
 #[derive(Debug)]
@@ -78,6 +78,9 @@ impl Level for Pair {
 struct Entry {
     name: CString,
     is_directory: bool,
+    /// Equal in both trees: nothing differs.
+    version: u64,
+    /// What it is known by under another name.
     inode: u64,
 }
 
@@ -88,6 +91,7 @@ struct Walk<'a> {
     second: Source,
     /// Mount points are not gone into.
     devices: (u64, u64),
+    numbers: (Numbers, Numbers),
     buffer: Vec<u8>,
     met: Met,
 }
@@ -108,8 +112,8 @@ pub fn diff(task: &Task<'_>, watch: &dyn Watch) -> Result<Differences, DiffError
         let device = rustix::fs::fstat(&root).map_err(|e| fail(e.into()))?.st_dev;
         Ok::<_, DiffError>((tree, source, root, device))
     };
-    let (_first, first, first_root, first_device) = open(task.first)?;
-    let (_second, second, second_root, second_device) = open(task.second)?;
+    let (first_tree, first, first_root, first_device) = open(task.first)?;
+    let (second_tree, second, second_root, second_device) = open(task.second)?;
     let root = Pair {
         first: first_root,
         second: second_root,
@@ -120,6 +124,7 @@ pub fn diff(task: &Task<'_>, watch: &dyn Watch) -> Result<Differences, DiffError
         first,
         second,
         devices: (first_device, second_device),
+        numbers: (first_tree.numbers(), second_tree.numbers()),
         buffer: Vec::with_capacity(64 << 10),
         met: Met::default(),
     };
@@ -216,7 +221,7 @@ impl Walk<'_> {
             };
             match (entry.is_directory, other.is_directory) {
                 (true, true) => both.push(entry.name.clone()),
-                (false, false) if entry.inode == other.inode => {
+                (false, false) if entry.version == other.version => {
                     self.met.shared.insert(entry.inode);
                 }
                 (false, false) => self.changed(pair, path, entry, other)?,
@@ -354,14 +359,31 @@ impl Walk<'_> {
     /// By name.
     fn list(&mut self, side: Side, fd: &OwnedFd, path: &[u8]) -> Result<Vec<Entry>, DiffError> {
         let mut entries = Vec::new();
+        let numbers = match side {
+            Side::First => self.numbers.0,
+            Side::Second => self.numbers.1,
+        };
         let listed = each_entry(
             fd,
             &mut self.buffer,
             || path.to_vec(),
             |name, kind, inode| {
+                if path.is_empty() && numbers.hides(name) {
+                    return Ok(());
+                }
+                let is_directory = kind == FileType::Directory;
+                // Directories are compared in any case.
+                let (version, inode) = match is_directory {
+                    true => (inode, inode),
+                    false => {
+                        let known = numbers.know(fd, name, inode);
+                        (known.version, known.likeness)
+                    }
+                };
                 entries.push(Entry {
                     name: name.to_owned(),
-                    is_directory: kind == FileType::Directory,
+                    is_directory,
+                    version,
                     inode,
                 });
                 Ok(())

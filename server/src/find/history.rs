@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::confine::{FileTime, Kind, Stat};
+use crate::snapshot::Numbers;
 
 /// A path that was looked for, with everything that went by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Is {
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
+    /// When anything about it changed last.
+    pub changed: FileTime,
 }
 
 impl From<Stat> for Is {
@@ -48,6 +51,7 @@ impl From<Stat> for Is {
             mode: stat.mode,
             uid: stat.uid,
             gid: stat.gid,
+            changed: stat.ctime,
         }
     }
 }
@@ -73,14 +77,19 @@ struct Group {
     last: usize,
     is_directory: bool,
     inode: u64,
+    numbers: Numbers,
     is: Option<Is>,
 }
 
 impl History {
     /// Takes what was found in the next tree. `look`: what stands at a path of it.
+    ///
+    /// In trees with inode numbers of their own, a file that was changed has the number of the one
+    /// that it was, so there each is looked at.
     pub(super) fn add(
         &mut self,
         tree: String,
+        numbers: Numbers,
         found: Vec<Match>,
         mut look: impl FnMut(&[u8]) -> Option<Is>,
     ) {
@@ -101,10 +110,16 @@ impl History {
                 .filter(|group| group.last + 1 == at && group.is_directory == is_directory);
             if let Some(group) = latest {
                 let is_same = match is_directory {
-                    false => group.inode == inode,
+                    false if group.inode != inode || group.numbers != numbers => false,
+                    false => numbers == Numbers::Shared || look(&path) == group.is,
                     true => {
-                        // Its own size is of no meaning.
-                        let state = |is: Is| Is { size: 0, ..is };
+                        // Its own size is of no meaning, and each copy of it is made at its time.
+                        let changed = FileTime { secs: 0, nanos: 0 };
+                        let state = |is: Is| Is {
+                            size: 0,
+                            changed,
+                            ..is
+                        };
                         look(&path).map(state) == group.is.map(state)
                     }
                 };
@@ -121,6 +136,7 @@ impl History {
                 last: at,
                 is_directory,
                 inode,
+                numbers,
                 is: look(&path),
             });
         }
@@ -160,6 +176,7 @@ mod tests {
             mode: 0o644,
             uid: 0,
             gid: 0,
+            changed: FileTime { secs: 1, nanos: 0 },
         })
     }
 
@@ -186,6 +203,7 @@ mod tests {
             let found = file.map(|inode| named(b"dir/file", false, inode));
             history.add(
                 tree.to_owned(),
+                Numbers::Shared,
                 [directory].into_iter().chain(found).collect(),
                 |path| match path {
                     b"dir" => is(time),
@@ -212,5 +230,33 @@ mod tests {
             told(&found[1]),
             expected(&[("1", "2", 2), ("4", "4", 1), ("5", "live", 2)])
         );
+    }
+
+    #[test]
+    fn where_numbers_are_a_trees_own_each_file_is_looked_at() {
+        let mut history = History::default();
+        let trees = [
+            ("1", Numbers::Shared, 5, 1),
+            // The same number by chance: live has become a subvolume.
+            ("2", Numbers::Own, 5, 1),
+            ("3", Numbers::Own, 5, 1),
+            // Changed in place.
+            ("live", Numbers::Own, 5, 2),
+        ];
+        for (tree, numbers, inode, time) in trees {
+            let found = Match {
+                path: b"file".to_vec(),
+                is_directory: false,
+                inode,
+            };
+            history.add(tree.to_owned(), numbers, vec![found], |_| is(time));
+        }
+        let found = history.finish();
+        let told: Vec<_> = found[0]
+            .versions
+            .iter()
+            .map(|v| (&*v.first, v.trees))
+            .collect();
+        assert_eq!(told, [("1", 1), ("2", 2), ("live", 1)]);
     }
 }

@@ -91,7 +91,7 @@ pub fn find(task: &Task<'_>, watch: &dyn Watch) -> Result<Vec<Found>, FindError>
                 tree: label.clone(),
                 source,
             })?;
-            history.add(label, found, |path| looking.look(path));
+            history.add(label, tree.numbers(), found, |path| looking.look(path));
             watch.tree_done(done, trees.len());
         }
     }
@@ -137,7 +137,7 @@ fn by_manifest(
     let Some(pass) = Pass::open(task.home, name)? else {
         return Ok(None);
     };
-    if rustix::fs::fstat(tree.root())?.st_ino != pass.root() {
+    if tree.identity()? != pass.root() {
         return Ok(None);
     }
     let mut listed = Listed {
@@ -259,6 +259,9 @@ fn by_directories(
         let mut below = Vec::new();
         let mut names = 0;
         let mut meet = |entry: &CStr, kind: FileType, inode: u64| {
+            if path.is_empty() && tree.numbers().hides(entry) {
+                return;
+            }
             names += 1;
             let (bytes, is_directory) = (entry.to_bytes(), kind == FileType::Directory);
             if task.pattern.matches(&places, bytes, is_directory) {

@@ -12,16 +12,21 @@ use super::walk::Scratch;
 
 /// Status of an open file.
 pub(super) fn stat(fd: impl AsFd) -> Result<Statx, Errno> {
-    let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
     rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, wanted)
 }
 
 /// Whether files of one can be linked into the other: same file system, and same mount of it.
 pub(super) fn same_mount(a: &Statx, b: &Statx) -> bool {
     let device = |s: &Statx| (s.stx_dev_major, s.stx_dev_minor);
+    device(a) == device(b) && no_mount_between(a, b)
+}
+
+/// Whether both are of one mount. A btrfs subvolume shows another device, and is.
+pub(super) fn no_mount_between(a: &Statx, b: &Statx) -> bool {
     // Before Linux 5.8 the mount is not told; a bind mount then shows at the first `linkat`.
     let told = |s: &Statx| StatxFlags::from_bits_retain(s.stx_mask).contains(StatxFlags::MNT_ID);
-    device(a) == device(b) && (!told(a) || !told(b) || a.stx_mnt_id == b.stx_mnt_id)
+    !told(a) || !told(b) || a.stx_mnt_id == b.stx_mnt_id
 }
 
 pub(super) fn times(stat: &Statx) -> Timestamps {

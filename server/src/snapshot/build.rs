@@ -25,6 +25,7 @@ use super::progress::Progress;
 use super::recycle::{self, Gone};
 use super::relink;
 use super::remove::{last_link, remove_tree};
+use super::subvolume;
 use super::tree::{Level, Node, Place};
 use super::usage::charge_of;
 use super::walk::{self, Scratch, each_entry, open_directory};
@@ -75,7 +76,8 @@ pub fn take(
 
 /// The same; and if `expiring` is given, that snapshot is made into the new one, so that only what
 /// differs costs anything. It is gone afterwards, also where the snapshot could not be taken. If
-/// it cannot be used, the new one is made of links, and [`Taken::not_recycled`] says why.
+/// it cannot be used, the new one is made of links, and [`Taken::not_recycled`] says why. Where live
+/// is a btrfs subvolume, the expiring one is left alone.
 ///
 /// Directories that the new one has not are left for [`super::sweep_removals`].
 pub fn take_recycling(
@@ -89,6 +91,8 @@ pub fn take_recycling(
     let asked = SnapshotName::new(when, state).ok_or(SnapshotError::TimeOutOfRange(when))?;
     let home = Home::open_or_create(home)?;
     let live = home.live()?;
+    let is_subvolume = subvolume::is_used_for(&home, &live)
+        .map_err(|error| SnapshotError::io("look at", b"live", error))?;
     if !home.try_lock()? {
         return Err(SnapshotError::Busy);
     }
@@ -98,12 +102,15 @@ pub fn take_recycling(
     let building = Stage::Building.name_of(name, 0);
     let (mut recycled, mut not_recycled) = (None, None);
     let mut made = None;
-    if let Some(old) = expiring {
+    if is_subvolume {
+        let taken = subvolume::take(&home, &live, name, &building, progress);
+        made = Some(taken.and_then(|taken| give_name(&home, name, &building).map(|()| taken)));
+    } else if let Some(old) = expiring {
         match recycle::claim(&home, &live, old, &building) {
             Ok(Ok(root)) => {
                 recycled = Some(old);
                 match renew(&home, &live, root, old, name, &building, progress) {
-                    Ok(done) => made = Some(Ok(done)),
+                    Ok(done) => made = Some(Ok(done.made())),
                     Err(error @ SnapshotError::Cancelled) => made = Some(Err(error)),
                     // Whatever is wrong with the old tree, live may still be linked.
                     Err(error) => {
@@ -118,21 +125,19 @@ pub fn take_recycling(
     }
     let made = made.unwrap_or_else(|| {
         let built = build(&home, &live, name, &building, progress);
-        built.and_then(|mut built| commit(&home, name, &building, &mut built).map(|()| built))
+        built
+            .and_then(|mut built| commit(&home, name, &building, &mut built).map(|()| built.made()))
     });
     match made {
-        Ok(built) => Ok(Taken {
+        Ok(made) => Ok(Taken {
             name,
             instead_of: (name != asked).then_some(asked),
-            files: built.files.into_inner(),
-            directories: built.directories.into_inner(),
+            files: made.files,
+            directories: made.directories,
             recycled,
             not_recycled,
-            new_inodes: built.new_inodes,
-            borders: built
-                .borders
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner),
+            new_inodes: made.new_inodes,
+            borders: made.borders,
             took: started.elapsed(),
         }),
         Err(error) => {
@@ -212,6 +217,11 @@ fn commit(
         let manifest = manifest.unwrap_or_else(PoisonError::into_inner);
         manifest.finish(name)?;
     }
+    give_name(home, name, building)
+}
+
+/// Renames the built tree once all of it is on disk.
+fn give_name(home: &Home, name: SnapshotName, building: &CStr) -> Result<(), SnapshotError> {
     let shown = building.to_string_lossy();
     rustix::fs::syncfs(&home.snapshots).map_err(|error| home.fail("sync", &shown, error))?;
     rustix::fs::renameat_with(
@@ -223,6 +233,14 @@ fn commit(
     )
     .map_err(|error| home.fail("commit", &name.to_string(), error))?;
     rustix::fs::fsync(&home.snapshots).map_err(|error| home.fail("sync", &name.to_string(), error))
+}
+
+/// What there is to tell of a snapshot, however it was made.
+pub(super) struct Made {
+    pub files: u64,
+    pub directories: u64,
+    pub new_inodes: u64,
+    pub borders: Vec<Border>,
 }
 
 /// A directory of the live tree and its counterpart in the snapshot.
@@ -334,6 +352,16 @@ fn fill<'a>(
 }
 
 impl Build<'_> {
+    fn made(self) -> Made {
+        let borders = self.borders.into_inner();
+        Made {
+            files: self.files.into_inner(),
+            directories: self.directories.into_inner(),
+            new_inodes: self.new_inodes,
+            borders: borders.unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
     /// Links all files of one directory, creates its subdirectories, and gives it its attributes;
     /// all that only where it is not so already.
     fn directory(
@@ -387,7 +415,7 @@ impl Build<'_> {
                             let path = below(&place, name);
                             SnapshotError::io("create the copy of", &path, error)
                         })?;
-                        self.made(&pair.copy, name);
+                        self.has_made(&pair.copy, name);
                     }
                     subdirectories.push(name.to_owned());
                     draft.add(name, kind, inode);
@@ -437,7 +465,7 @@ impl Build<'_> {
     }
 
     /// A new directory counts as it is: empty. What it grows by is seen when it is filled.
-    fn made(&self, parent: &OwnedFd, name: &CStr) {
+    fn has_made(&self, parent: &OwnedFd, name: &CStr) {
         if self.progress.counts_space()
             && let Ok(directory) = open_directory(parent, name)
             && let Ok(stat) = attributes::stat(&directory)
@@ -507,7 +535,7 @@ impl Build<'_> {
 
 /// Without privilege, entries can be changed only where the mode allows it; the right one is set
 /// again at the end.
-fn make_writable(directory: &OwnedFd, stat: &Statx) -> Result<(), Errno> {
+pub(super) fn make_writable(directory: &OwnedFd, stat: &Statx) -> Result<(), Errno> {
     let mode = Mode::from_raw_mode(stat.stx_mode.into());
     if mode.contains(Mode::RWXU) || rustix::process::geteuid().is_root() {
         return Ok(());

@@ -22,8 +22,8 @@ pub enum SnapshotError {
     #[error("there is no live tree: nothing has been pushed yet")]
     NoLive,
     #[error(
-        "live and snapshots are not in one file system (or not in one btrfs subvolume), so files \
-         cannot be shared between them"
+        "live and snapshots are not in one file system (or not in one btrfs subvolume, where live is \
+         none itself), so files cannot be shared between them"
     )]
     Apart,
     #[error("{name} is not a snapshot that coffre made for this tenant: {why}")]

@@ -70,6 +70,16 @@ pub fn open_live(home: &Path) -> Result<OwnedFd, SnapshotError> {
     }
 }
 
+/// Whether a tenant's live tree is a btrfs subvolume, so that its snapshots will be, too.
+pub fn live_is_subvolume(home: &Path) -> Result<bool, SnapshotError> {
+    let Some(home) = Home::open(home)? else {
+        return Ok(false);
+    };
+    let live = home.live()?;
+    let look = |error| SnapshotError::io("look at", b"live", error);
+    super::subvolume::is_used_for(&home, &live).map_err(look)
+}
+
 impl Home {
     /// `None`: there is no directory of that name, or no snapshots in it.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, SnapshotError> {

@@ -5,8 +5,10 @@
 //!
 //! A snapshot's own size is what removing it would free: its directories, and the inodes all of
 //! whose links are inside it. One walk tells, without a look at any other snapshot: an inode is
-//! its own when as many of its names were met in it as the inode has links.
+//! its own when as many of its names were met in it as the inode has links. Of a subvolume only its
+//! neighbours tell: see [`super::neighbours`].
 
+use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +22,8 @@ use super::attributes;
 use super::error::SnapshotError;
 use super::home::Home;
 use super::name::SnapshotName;
+use super::neighbours::leave_own;
+use super::numbers::{Numbers, known};
 use super::progress::Progress;
 use super::recycle::open_held;
 use super::tree::{Node, Place};
@@ -57,8 +61,9 @@ pub fn measure(
     names.iter().map(measure).collect()
 }
 
-/// A name of an inode that has others.
+/// A name of an inode that has others, or may be in others' trees.
 struct Linked {
+    /// As [`Numbers`] know it.
     inode: u64,
     links: u32,
     bytes: u64,
@@ -67,6 +72,7 @@ struct Linked {
 
 struct Measuring<'a> {
     progress: &'a dyn Progress,
+    numbers: Numbers,
     files: AtomicU64,
     directories: AtomicU64,
     bytes: AtomicU64,
@@ -81,8 +87,11 @@ fn measure_one(
 ) -> Result<Size, SnapshotError> {
     let file_name = CString::new(name.to_string()).expect("a name has no NUL");
     let root = open_held(home, name)?;
+    let numbers = Numbers::of_tree(&root, &home.snapshots)
+        .map_err(|error| home.fail("look at", &name.to_string(), error))?;
     let measuring = Measuring {
         progress,
+        numbers,
         files: AtomicU64::new(0),
         directories: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
@@ -105,9 +114,20 @@ fn measure_one(
     linked.sort_unstable_by_key(|name| name.inode);
     let mut bytes = measuring.bytes.into_inner();
     let mut own_blocks = measuring.own_blocks.into_inner();
+    let own = match numbers {
+        Numbers::Shared => HashSet::new(),
+        Numbers::Own => {
+            let versions = linked.iter().map(|name| name.inode).collect();
+            leave_own(home, name, versions, progress)?
+        }
+    };
     for names in linked.chunk_by(|a, b| a.inode == b.inode) {
         bytes += names[0].bytes;
-        if names.len() as u64 == u64::from(names[0].links) {
+        let is_own = match numbers {
+            Numbers::Shared => names.len() as u64 == u64::from(names[0].links),
+            Numbers::Own => own.contains(&names[0].inode),
+        };
+        if is_own {
             own_blocks += names[0].blocks;
         }
     }
@@ -142,17 +162,24 @@ impl Measuring<'_> {
                 subdirectories.push(name.to_owned());
                 return Ok(());
             }
-            let wanted =
-                StatxFlags::NLINK | StatxFlags::INO | StatxFlags::SIZE | StatxFlags::BLOCKS;
+            let wanted = match self.numbers {
+                Numbers::Shared => {
+                    StatxFlags::NLINK | StatxFlags::INO | StatxFlags::SIZE | StatxFlags::BLOCKS
+                }
+                Numbers::Own => StatxFlags::BASIC_STATS | StatxFlags::BTIME,
+            };
             let flags = AtFlags::SYMLINK_NOFOLLOW;
             let stat = rustix::fs::statx(&directory, name, flags, wanted).map_err(|error| {
                 let path = [&place.path(), &b"/"[..], name.to_bytes()].concat();
                 SnapshotError::io("look at", &path, error)
             })?;
             files += 1;
-            if stat.stx_nlink > 1 {
+            if stat.stx_nlink > 1 || self.numbers == Numbers::Own {
                 linked.push(Linked {
-                    inode: stat.stx_ino,
+                    inode: match self.numbers {
+                        Numbers::Shared => stat.stx_ino,
+                        Numbers::Own => known(&stat).version,
+                    },
                     links: stat.stx_nlink,
                     bytes: stat.stx_size,
                     blocks: stat.stx_blocks,

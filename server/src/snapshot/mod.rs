@@ -24,6 +24,9 @@
 //!                   [take_recycling] links and unlinks what differs
 //! ```
 //!
+//! Where live is a btrfs subvolume, a snapshot of it is one, too, and one call makes it: see
+//! [`subvolume`]. Trees of both kinds may stand side by side: see [`numbers`].
+//!
 //! Traps:
 //! * `linkat` follows neither symbolic links nor mount points: a link to a symbolic link is the
 //!   link itself, and a file on another mount answers `EXDEV`.
@@ -33,6 +36,7 @@
 //! * Trees may be deeper than `PATH_MAX` and than the limit on open files. See [`tree`].
 
 mod attributes;
+mod btrfs;
 mod build;
 mod error;
 mod home;
@@ -43,25 +47,30 @@ pub(crate) mod manifest;
 mod marker;
 mod measure;
 mod name;
+mod neighbours;
+mod numbers;
 mod open;
 mod progress;
 mod recycle;
 mod relink;
 mod remove;
+mod subvolume;
 pub(crate) mod tree;
 mod usage;
 pub(crate) mod walk;
 
 pub use build::{Border, Taken, take, take_recycling};
 pub use error::SnapshotError;
-pub use home::open_live;
+pub use home::{live_is_subvolume, open_live};
 pub use list::{Origin, Snapshot, list};
 pub use measure::{Size, measure};
 pub use name::{NotAName, SnapshotName, State};
+pub(crate) use numbers::Numbers;
 pub(crate) use open::{OpenTree, open_tree};
 pub use progress::{Counter, Progress};
 pub use recycle::{Held, hold, hold_any};
 pub use remove::{Removed, Swept, remove, sweep, sweep_removals};
+pub(crate) use subvolume::newest as newest_subvolume;
 pub use usage::usage;
 
 #[cfg(test)]

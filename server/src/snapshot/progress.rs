@@ -19,6 +19,9 @@ pub trait Progress: Sync {
 
     /// So much has come, or gone: bytes on disk, and inodes.
     fn space(&self, _bytes: i64, _files: i64) {}
+
+    /// Something has gone, and nobody has looked at how much that was.
+    fn uncounted(&self) {}
 }
 
 /// Nobody watches.

@@ -33,6 +33,7 @@ use super::home::{Home, Stage};
 use super::list::{Origin, origin};
 use super::marker;
 use super::name::SnapshotName;
+use super::numbers::Numbers;
 use super::remove::open_writable;
 use super::usage::charge_of;
 use super::walk::open_directory;
@@ -107,6 +108,11 @@ pub(super) fn claim(
         Some(Origin::Ours) => {}
         Some(Origin::Foreign(why)) => return Ok(Err(why)),
         None => return Ok(Err("it is gone".to_owned())),
+    }
+    let is_subvolume = open_directory(&home.snapshots, &c_name(old))
+        .and_then(|root| Ok(Numbers::of_tree(&root, &home.snapshots)? == Numbers::Own));
+    if is_subvolume == Ok(true) {
+        return Ok(Err("it is a btrfs subvolume, and live is none".to_owned()));
     }
     let file_name = old.to_string();
     let fail = |doing| {

@@ -23,6 +23,7 @@ use super::list::{Origin, origin};
 use super::manifest;
 use super::name::SnapshotName;
 use super::progress::Progress;
+use super::subvolume;
 use super::usage::charge_of;
 use super::walk::{self, Scratch, each_entry, open_directory};
 
@@ -154,6 +155,7 @@ const DEEPEST: u32 = 48;
 struct Removal<'a> {
     progress: &'a dyn Progress,
     deadline: Option<Instant>,
+    counts_space: bool,
     root: Statx,
     stop: AtomicBool,
     files: AtomicU64,
@@ -172,6 +174,26 @@ pub(super) fn remove_tree(
 ) -> Result<Removed, SnapshotError> {
     let shown = file_name.to_string_lossy();
     let fail = |error: Errno| home.fail("remove", &shown, error);
+    let is_subvolume = match open_directory(&home.snapshots, file_name) {
+        Ok(top) if subvolume::is_one(home, &top).map_err(fail)? => {
+            match rustix::fs::flock(&top, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) => return Ok(Removed::default()),
+                other => other.map_err(fail)?,
+            }
+            // What shared versions of files with it, and what it had alone, nobody has looked at.
+            progress.uncounted();
+            if subvolume::destroy(home, file_name, &top).map_err(fail)? {
+                progress.advance(0, 1);
+                return Ok(Removed {
+                    finished: true,
+                    files: 0,
+                    directories: 1,
+                });
+            }
+            true
+        }
+        _ => false,
+    };
     let top = match open_writable(&home.snapshots, file_name) {
         Ok(top) => top,
         Err(Errno::NOENT) => {
@@ -191,10 +213,15 @@ pub(super) fn remove_tree(
         .snapshots
         .try_clone()
         .map_err(|error| home.fail("remove", &shown, error))?;
+    let root = match is_subvolume {
+        true => &top,
+        false => &around,
+    };
     let removal = Removal {
         progress,
         deadline,
-        root: attributes::stat(&around).map_err(fail)?,
+        counts_space: progress.counts_space() && !is_subvolume,
+        root: attributes::stat(root).map_err(fail)?,
         stop: AtomicBool::new(false),
         files: AtomicU64::new(0),
         directories: AtomicU64::new(0),
@@ -267,7 +294,7 @@ impl Removal<'_> {
                 subdirectories.push(name.to_owned());
                 return Ok(());
             }
-            if self.progress.counts_space()
+            if self.counts_space
                 && let Some(bytes) = last_link(&this.directory, name)
             {
                 freed.0 += bytes;
@@ -355,7 +382,7 @@ impl Removal<'_> {
                 ..
             } = empty;
             let Some(parent) = above else { return Ok(()) };
-            let bytes = match self.progress.counts_space() {
+            let bytes = match self.counts_space {
                 true => attributes::stat(&directory).map_or(0, |stat| charge_of(&stat)),
                 false => 0,
             };
@@ -363,7 +390,9 @@ impl Removal<'_> {
                 Ok(()) => {
                     self.directories.fetch_add(1, Ordering::Relaxed);
                     self.progress.advance(0, 1);
-                    self.progress.space(-bytes, -1);
+                    if self.counts_space {
+                        self.progress.space(-bytes, -1);
+                    }
                 }
                 Err(Errno::NOENT) => {}
                 // Jobs that were told to stop have left something in it.

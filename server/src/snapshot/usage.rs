@@ -4,8 +4,13 @@
 //! Every directory is read and every inode is looked at once. An inode that has been met before
 //! is known by the number that the directory listing tells, so a snapshot that shares everything
 //! costs its listings only. Inodes that were met are remembered as bits, by pages of 512.
+//!
+//! In live and snapshots that are btrfs subvolumes a number is not enough, and every entry is looked
+//! at (see [`super::numbers`]). A file that was changed in place since a snapshot counts once more,
+//! though the two may share most of their blocks: as a copy would. A directory that live and snapshots
+//! have counts once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -15,8 +20,10 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
 
 use super::attributes::{self, same_mount};
+use super::btrfs;
 use super::error::SnapshotError;
 use super::manifest;
+use super::numbers::{DIGEST, Numbers, of_directory};
 use super::progress::Progress;
 use super::tree::{Node, Place};
 use super::walk::{self, Scratch, each_entry, open_directory};
@@ -29,20 +36,26 @@ pub fn usage(home: &Path, progress: &dyn Progress) -> Result<Used, SnapshotError
     let path = std::ffi::CString::new(home.as_os_str().as_bytes())
         .map_err(|_| fail(rustix::io::Errno::INVAL))?;
     let root = open_directory(rustix::fs::CWD, &path).map_err(fail)?;
-    let counting = Counting {
+    let top = attributes::stat(&root).map_err(fail)?;
+    let mut counting = Counting {
         progress,
-        root: attributes::stat(&root).map_err(fail)?,
+        root: top,
+        numbers: Numbers::Shared,
         seen: Mutex::default(),
+        subvolumes: Mutex::default(),
         bytes: AtomicI64::new(0),
         files: AtomicU64::new(0),
     };
-    let first = Place {
-        parent: Node::root(c".", root),
-        name: c".".to_owned(),
-    };
-    walk::run(2, vec![first], |place, found, scratch| {
-        counting.directory(place, found, scratch)
-    })?;
+    counting.tree(root)?;
+    let subvolumes = std::mem::take(&mut counting.subvolumes);
+    let subvolumes = subvolumes
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    counting.numbers = Numbers::Own;
+    for root in subvolumes {
+        counting.root = attributes::stat(&root).map_err(fail)?;
+        counting.tree(root)?;
+    }
     Ok(Used {
         bytes: counting.bytes.into_inner().unsigned_abs(),
         files: counting.files.into_inner(),
@@ -55,15 +68,39 @@ pub(super) fn charge_of(stat: &Statx) -> i64 {
     i64::try_from(charge(is_file, stat.stx_size, stat.stx_blocks)).unwrap_or(i64::MAX)
 }
 
+/// Whether it is a subvolume and not something that is mounted.
+fn is_inside(stat: &Statx, root: &Statx) -> bool {
+    stat.stx_ino == btrfs::TOP && attributes::no_mount_between(stat, root)
+}
+
 struct Counting<'a> {
     progress: &'a dyn Progress,
     root: Statx,
+    numbers: Numbers,
     seen: Mutex<Seen>,
+    /// Live and snapshots, where they are subvolumes: their turn comes later.
+    subvolumes: Mutex<Vec<OwnedFd>>,
     bytes: AtomicI64,
     files: AtomicU64,
 }
 
 impl Counting<'_> {
+    fn tree(&self, root: OwnedFd) -> Result<(), SnapshotError> {
+        let first = Place {
+            parent: Node::root(c".", root),
+            name: c".".to_owned(),
+        };
+        walk::run(2, vec![first], |place, found, scratch| {
+            self.directory(place, found, scratch)
+        })
+    }
+
+    /// Whether it has not been met before.
+    fn is_new(&self, number: u64) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(number)
+    }
+
     fn directory(
         &self,
         place: Place<OwnedFd>,
@@ -81,11 +118,22 @@ impl Counting<'_> {
         };
         let stat = attributes::stat(&directory).map_err(|e| fail("look at", e))?;
         if !same_mount(&stat, &self.root) {
+            let path = place.path();
+            let is_tree = path == b"live" || path.starts_with(b"snapshots/");
+            if self.numbers == Numbers::Shared && is_tree && is_inside(&stat, &self.root) {
+                let mut others = self.subvolumes.lock();
+                let others = others.as_mut().unwrap_or_else(|e| e.get_mut());
+                others.push(directory);
+            }
             return Ok(());
         }
-        let is_top = place.path().is_empty();
+        let is_top = self.numbers == Numbers::Shared && place.path().is_empty();
         let mut subdirectories = Vec::new();
-        let (mut bytes, mut files, mut looked) = (charge_of(&stat), 1, 0);
+        // Hard-link snapshots have directories of their own.
+        let (mut bytes, mut files, mut looked) = match self.numbers {
+            Numbers::Own if !self.is_new(of_directory(&stat)) => (0, 0, 0),
+            _ => (charge_of(&stat), 1, 0),
+        };
         let look = |name: &CStr, kind, inode| {
             looked += 1;
             if looked % walk::CHECK_EVERY == 0 && self.progress.cancelled() {
@@ -97,11 +145,7 @@ impl Counting<'_> {
                 }
                 return Ok(());
             }
-            let is_new = {
-                let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-                seen.insert(inode)
-            };
-            if !is_new {
+            if !self.is_new(self.numbers.version(&directory, name, inode)) {
                 return Ok(());
             }
             let wanted = StatxFlags::TYPE | StatxFlags::SIZE | StatxFlags::BLOCKS;
@@ -132,11 +176,16 @@ impl Counting<'_> {
 #[derive(Default)]
 struct Seen {
     pages: HashMap<u64, Box<[u64; 8]>>,
+    /// Those that are no inode numbers, and come in no order.
+    digests: HashSet<u64>,
 }
 
 impl Seen {
     /// Whether it is new.
     fn insert(&mut self, inode: u64) -> bool {
+        if inode & DIGEST != 0 {
+            return self.digests.insert(inode);
+        }
         let page = self.pages.entry(inode >> 9).or_default();
         let word = &mut page[(inode >> 6 & 7) as usize];
         let bit = 1 << (inode & 63);

@@ -10,6 +10,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
+use super::btrfs;
 use super::error::SnapshotError;
 use super::listing::Listing;
 use super::manifest::Draft;
@@ -155,9 +156,8 @@ impl<J> Drop for Leave<'_, J> {
 /// As many threads as gain something on the file system that holds `directory`. On btrfs they
 /// only wait for each other.
 pub(crate) fn threads_for(directory: &OwnedFd) -> usize {
-    const BTRFS: u64 = 0x9123_683e;
     match rustix::fs::fstatfs(directory) {
-        Ok(stat) if stat.f_type as u64 == BTRFS => 1,
+        Ok(stat) if stat.f_type as u64 == btrfs::MAGIC => 1,
         _ => 2,
     }
 }

@@ -88,7 +88,8 @@ pub struct Finding {
     pub tree: String,
     /// Relative to the tree, as bytes. Empty: the tree itself.
     pub path: Vec<u8>,
-    /// Where the inode is what is wrong: all its names have it.
+    /// Where the inode is what is wrong: all its names have it. What it is known by, see
+    /// [`crate::snapshot::Numbers`].
     pub inode: Option<u64>,
     pub what: What,
 }

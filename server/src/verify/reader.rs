@@ -1,6 +1,5 @@
 //! Reads files, and compares them with their sums.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use rustix::io::Errno;
 
 use super::findings::What;
 use super::pace::Pace;
+use super::tour;
 use crate::confine::{FileTime, Notes, Stat, identity_of, server_xattr};
 use crate::snapshot::tree::Node;
 use crate::sum::{Content, ContentSum, ContentSummer};
@@ -52,8 +52,7 @@ pub(super) struct Chunk {
     pub(super) number: u64,
     pub(super) tree: usize,
     pub(super) directory: Arc<Node<OwnedFd>>,
-    /// Names and inode numbers.
-    pub(super) files: Vec<(CString, u64)>,
+    pub(super) files: Vec<tour::File>,
 }
 
 /// What came of a chunk.
@@ -62,7 +61,7 @@ pub(super) struct Done {
     pub(super) files: u64,
     pub(super) bytes: u64,
     pub(super) without_sum: u64,
-    /// Index into the chunk's trees, path, inode.
+    /// Index into the chunk's trees, path, number.
     pub(super) wrong: Vec<(usize, Vec<u8>, u64, What)>,
     /// It was told to stop in the middle.
     pub(super) stopped: bool,
@@ -106,7 +105,12 @@ impl Reader<'_> {
             wrong: Vec::new(),
             stopped: false,
         };
-        for (name, inode) in &chunk.files {
+        for tour::File {
+            name,
+            inode,
+            number,
+        } in &chunk.files
+        {
             let is_live = chunk.tree == self.live_tree;
             let opened = chunk.directory.with(|directory| {
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -129,7 +133,7 @@ impl Reader<'_> {
                 Verdict::Wrong(what) => {
                     done.files += 1;
                     let path = chunk.directory.path_of(name);
-                    done.wrong.push((chunk.tree, path, *inode, what));
+                    done.wrong.push((chunk.tree, path, *number, what));
                 }
                 Verdict::Moved => {}
                 Verdict::Stopped => {

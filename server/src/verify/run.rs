@@ -14,7 +14,7 @@ use super::pace::Pace;
 use super::priority;
 use super::reader::{Behind, Chunk, Done, Reader};
 use super::seen::Inodes;
-use super::tour::{LIVE, Tour, Tree};
+use super::tour::{File, LIVE, Tour, Tree};
 use crate::catalogue::{Catalogue, CatalogueError, Verification};
 use crate::confine::Notes;
 use crate::snapshot::{self, SnapshotError, SnapshotName};
@@ -304,7 +304,7 @@ impl<'a> Run<'a> {
                         });
                     }
                 }
-                let new = |(_, inode): &(std::ffi::CString, u64)| self.seen.insert(*inode);
+                let new = |file: &File| self.seen.insert(file.number);
                 let files: Vec<_> = listed.files.into_iter().filter(new).collect();
                 if let (Some(directory), false) = (listed.directory, is_before) {
                     for files in files.chunks(CHUNK) {

@@ -15,7 +15,7 @@ use super::findings::What;
 use crate::snapshot::manifest::{Entry, EntryKind, Manifest};
 use crate::snapshot::tree::{Node, Place};
 use crate::snapshot::walk::each_entry;
-use crate::snapshot::{OpenTree, SnapshotError, SnapshotName, open_tree};
+use crate::snapshot::{Numbers, OpenTree, SnapshotError, SnapshotName, open_tree};
 
 /// A tree that is to be verified.
 pub(super) struct Tree {
@@ -36,11 +36,19 @@ impl Tree {
 
 pub(super) const LIVE: &str = "live";
 
+/// A regular file.
+#[derive(Debug, Clone)]
+pub(super) struct File {
+    pub(super) name: CString,
+    pub(super) inode: u64,
+    /// What it is known by in all trees.
+    pub(super) number: u64,
+}
+
 /// A directory, and what is wrong with its entries.
 pub(super) struct Listed {
     pub(super) directory: Option<Arc<Node<OwnedFd>>>,
-    /// Regular files, with their inodes.
-    pub(super) files: Vec<(CString, u64)>,
+    pub(super) files: Vec<File>,
     pub(super) wrong: Vec<(Vec<u8>, What)>,
 }
 
@@ -50,12 +58,13 @@ pub(super) struct Tour {
     /// Mount points are not gone into.
     device: u64,
     is_live: bool,
+    numbers: Numbers,
     /// Why the manifest cannot be used, until that has been told.
     trouble: Option<What>,
     has_manifest: bool,
     buffer: Vec<u8>,
     /// Nobody recycles the snapshot as long as this lives.
-    _opened: OpenTree,
+    opened: OpenTree,
 }
 
 enum Way {
@@ -88,10 +97,11 @@ impl Tour {
             way: Way::Plain(Vec::new()),
             device: stat.st_dev,
             is_live: tree.snapshot.is_none(),
+            numbers: opened.numbers(),
             trouble: None,
             has_manifest: false,
             buffer: Vec::with_capacity(64 << 10),
-            _opened: opened,
+            opened,
         };
         let manifest = match tree.snapshot {
             None => Ok(None),
@@ -107,7 +117,10 @@ impl Tour {
             Some(manifest) => {
                 tour.has_manifest = true;
                 Way::Manifest {
-                    compares_inodes: manifest.root() == stat.st_ino,
+                    compares_inodes: tour
+                        .opened
+                        .identity()
+                        .is_ok_and(|identity| manifest.root() == identity),
                     pending: HashMap::from([(manifest.first(), top)]),
                     manifest: Box::new(manifest),
                 }
@@ -196,6 +209,9 @@ impl Tour {
             &mut self.buffer,
             || path.clone(),
             |name, kind, inode| {
+                if path.is_empty() && self.numbers.hides(name) {
+                    return Ok(());
+                }
                 found.push(Entry {
                     name: name.to_owned(),
                     kind: EntryKind::of(kind),
@@ -269,7 +285,21 @@ impl Tour {
             }
         }
         let files = found.into_iter().filter(|e| e.kind == EntryKind::File);
-        listed.files = files.map(|entry| (entry.name, entry.inode)).collect();
+        let known = node.with(|directory| {
+            let known = |Entry { name, inode, .. }: Entry| File {
+                number: self.numbers.version(directory, &name, inode),
+                name,
+                inode,
+            };
+            files.map(known).collect()
+        });
+        match known {
+            Ok(files) => listed.files = files,
+            Err(error) if !self.is_live => {
+                listed.wrong.push((path, unreadable(&error.into())));
+            }
+            Err(_) => {}
+        }
         listed.directory = Some(node);
         listed
     }
@@ -281,7 +311,7 @@ fn unreadable(error: &io::Error) -> What {
     }
 }
 
-/// Calls `each` with path, kind and inode of everything in a tree, in no particular order of
+/// Calls `each` with path, kind and number (see [`Numbers`]) of everything in a tree, in no particular order of
 /// directories. What cannot be read is left out.
 pub(super) fn each_name(
     home: &Path,
@@ -291,6 +321,7 @@ pub(super) fn each_name(
     let Some(opened) = open_tree(home, tree.snapshot)? else {
         return Ok(());
     };
+    let numbers = opened.numbers();
     let root = opened.root().try_clone();
     let root = root.map_err(|error| SnapshotError::io("open", tree.name.as_bytes(), error))?;
     let device = rustix::fs::fstat(&root)
@@ -314,6 +345,9 @@ pub(super) fn each_name(
             &mut buffer,
             || place.path(),
             |name, kind, inode| {
+                if numbers.hides(name) && place.path().is_empty() {
+                    return Ok(());
+                }
                 let path = || match place.path() {
                     path if path.is_empty() => name.to_bytes().to_vec(),
                     mut path => {
@@ -322,7 +356,7 @@ pub(super) fn each_name(
                         path
                     }
                 };
-                each(&path, kind, inode);
+                each(&path, kind, numbers.version(&directory, name, inode));
                 if kind == FileType::Directory {
                     below.push(name.to_owned());
                 }

@@ -134,6 +134,15 @@ fn a_kill_at_any_moment_leaves_only_whole_snapshots_and_an_untouched_live() {
     for i in 0..1500 {
         tenant.write(&format!("{}/{}/{i}", i % 40, i % 11), "x");
     }
+    let (building, removing, committed) = kill_at_any_moment(&tenant);
+    assert!(
+        building > 0 && removing > 0 && committed > 0,
+        "no kill hit the work"
+    );
+}
+
+/// How many snapshots kills have met while they were built, removed, and after either.
+pub(super) fn kill_at_any_moment(tenant: &Tenant) -> (u32, u32, u32) {
     let before = look(&tenant.live());
     let (mut building, mut removing, mut committed) = (0, 0, 0);
     for round in 0..24_u64 {
@@ -181,8 +190,5 @@ fn a_kill_at_any_moment_leaves_only_whole_snapshots_and_an_untouched_live() {
         assert_eq!(look(&tenant.live()), before, "round {round}");
     }
     eprintln!("killed while building: {building}, removing: {removing}; whole: {committed}");
-    assert!(
-        building > 0 && removing > 0 && committed > 0,
-        "no kill hit the work"
-    );
+    (building, removing, committed)
 }

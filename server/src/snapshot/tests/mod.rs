@@ -7,6 +7,7 @@ mod faults;
 mod limits;
 mod recycle;
 mod sizes;
+mod subvolume;
 mod trees;
 
 use std::collections::BTreeMap;
