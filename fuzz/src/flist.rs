@@ -22,23 +22,26 @@ pub(crate) fn flist(data: &[u8]) {
         return;
     }
     let format = format(*header);
-    let whole = bounded(allowance(stream.len()), || {
-        read(&format, stream, usize::MAX)
-    });
-    for step in [1, 7] {
-        assert_eq!(
-            read(&format, stream, step),
-            whole,
-            "in pieces of {step} bytes"
-        );
-    }
+    read_in_pieces(&format, stream);
     if !format.inc_recurse && !format.relative {
         round_trip(&format, stream);
     }
 }
 
+/// Reads all lists, which come out the same however the stream is cut.
+pub(crate) fn read_in_pieces(format: &FlistFormat, stream: &[u8]) {
+    let whole = bounded(allowance(stream.len()), || read(format, stream, usize::MAX));
+    for step in [1, 7] {
+        assert_eq!(
+            read(format, stream, step),
+            whole,
+            "in pieces of {step} bytes"
+        );
+    }
+}
+
 /// The layout that four bytes choose; never one that no handshake can lead to.
-fn format([version, a, b, sums]: [u8; HEADER]) -> FlistFormat {
+pub(crate) fn format([version, a, b, sums]: [u8; HEADER]) -> FlistFormat {
     let number = 27 + version % 6;
     let modern = number >= 30;
     let a = |bit: u8| a >> bit & 1 == 1;
@@ -138,7 +141,10 @@ fn read_into(
     loop {
         decoder.begin(head);
         let io_error = loop {
-            if let Step::End { io_error } = feed.unit(|reader| decoder.decode(reader))? {
+            let step = feed.unit(|reader| decoder.decode(reader))?;
+            let unconverted = decoder.take_unconverted();
+            lines.extend(unconverted.into_iter().map(|what| format!("{what:?}")));
+            if let Step::End { io_error } = step {
                 break io_error;
             }
         };

@@ -8,6 +8,7 @@
 //! `fuzz/programs/` has a libFuzzer program for each; `tests/replay.rs` runs the bodies over the committed
 //! corpus with an ordinary compiler.
 
+mod charsets;
 #[path = "../../protocol/tests/transcripts/conversation.rs"]
 #[expect(unreachable_pub, reason = "it is a module of a test too")]
 mod conversation;
@@ -28,6 +29,7 @@ pub type Body = fn(&[u8]);
 
 /// All targets, by the names of their programs and corpora.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("charsets", charsets::charsets),
     ("delta", delta::delta),
     ("filters", filters::filters),
     ("flist", flist::flist),

@@ -4,12 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use coffre_protocol::ProtocolVersion;
+use coffre_protocol::charset::Charset;
 use coffre_protocol::delta::{Compression, TokenEncoder};
 use coffre_protocol::item::{ItemFlags, ItemHead};
 use coffre_protocol::mux::{MessageKind, put_message};
 use coffre_protocol::ndx::{Ndx, NdxCoder};
 use coffre_protocol::sum::SumHead;
 use coffre_protocol::wire::Write;
+
+use crate::charsets;
 
 /// A target, a name, and an input for it.
 pub type Seed = (&'static str, String, Vec<u8>);
@@ -59,7 +62,23 @@ pub fn seeds(transcripts: &Path) -> Vec<Seed> {
         seeds.push(("flist", number.to_string(), list_of(number)));
         seeds.push(("items", number.to_string(), items_of(version)));
         seeds.push(("filters", number.to_string(), filters_of(number)));
+        for (which, name) in (0..).zip(charsets::NAMES) {
+            if which % 6 == number - 27 {
+                let list = [&[which, 7][..], &converted_list_of(number)].concat();
+                seeds.push(("charsets", format!("list-{name}"), list));
+            }
+        }
     }
+    for (which, name) in (0..).zip(charsets::NAMES) {
+        let text = text_in(name);
+        seeds.push((
+            "charsets",
+            format!("text-{name}"),
+            [&[which, 0][..], &text].concat(),
+        ));
+    }
+    let named = [&[0xff, 0][..], b"koi8_u\n\xf0/\xd2"].concat();
+    seeds.push(("charsets", "named".to_owned(), named));
     let methods = [
         Compression::None,
         Compression::Zlib,
@@ -164,6 +183,60 @@ fn list_of(number: u8) -> Vec<u8> {
         }
     }
     out.put_u8(0);
+    out
+}
+
+/// A name and a link in letters of several scripts, of which no charset has all.
+fn converted_list_of(number: u8) -> Vec<u8> {
+    let mut out = vec![number - 27, 0x40, 0x00, 0x00];
+    let modern = number >= 30;
+    for (name, target) in [
+        ("d/\u{e9}", ""),
+        ("l\u{65e5}", "\u{416}/\u{e9}"),
+        ("z", "\u{20ac}"),
+    ] {
+        out.put_u8(0x18);
+        out.put_u8(name.len() as u8);
+        out.put(name.as_bytes());
+        let len = if target.is_empty() { 5 } else { 0 };
+        match modern {
+            true => {
+                out.put_varlong(len, 3);
+                out.put_varlong(1_577_934_245, 4);
+            }
+            false => {
+                out.put_i32(len as i32);
+                out.put_i32(1_577_934_245);
+            }
+        }
+        out.put_i32(if target.is_empty() {
+            0o100_644
+        } else {
+            0o120_777
+        });
+        if !target.is_empty() {
+            match modern {
+                true => out.put_varint(target.len() as i32),
+                false => out.put_i32(target.len() as i32),
+            }
+            out.put(target.as_bytes());
+        }
+    }
+    out.put_u8(0);
+    out
+}
+
+/// Text of the charset itself, as far as it has the letters, and its UTF-8 behind.
+fn text_in(charset: &str) -> Vec<u8> {
+    let letters = "a/\u{e9}\u{416}\u{5d0}\u{65e5}\u{d55c}\u{2551}\u{ff}";
+    let mut out = Vec::new();
+    if let Ok(charset) = Charset::find(charset.as_bytes()) {
+        for letter in letters.chars() {
+            let _ = charset.localize(letter.to_string().as_bytes(), &mut out);
+        }
+    }
+    out.push(b'/');
+    out.extend_from_slice(letters.as_bytes());
     out
 }
 

@@ -50,7 +50,7 @@ macro_rules! replays {
 }
 
 replays!(
-    delta, filters, flist, handshake, items, mux, options, session, tokens, xattrs
+    charsets, delta, filters, flist, handshake, items, mux, options, session, tokens, xattrs
 );
 
 #[test]
