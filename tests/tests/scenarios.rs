@@ -199,6 +199,30 @@ scenarios! {
     existing_file_among_several
     dry_run_missing_destination
     list_only
+    keep_dirlinks
+    keep_dirlinks_not
+    keep_dirlinks_delete
+    keep_dirlinks_delete_behind
+    keep_dirlinks_delete_after
+    keep_dirlinks_dry_run
+    keep_dirlinks_one_list
+    keep_dirlinks_relative
+    keep_dirlinks_relative_file
+    keep_dirlinks_no_implied_dirs
+    keep_dirlinks_hard_links
+    keep_dirlinks_backup
+    keep_dirlinks_backup_dir
+    keep_dirlinks_ways_to_write
+    keep_dirlinks_nested
+    keep_dirlinks_two
+    keep_dirlinks_itself
+    keep_dirlinks_no_directory
+    keep_dirlinks_filters
+    keep_dirlinks_existing
+    keep_dirlinks_owner
+    keep_dirlinks_mode
+    keep_dirlinks_above
+    keep_dirlinks_link_dest
     update
     existing
     ignore_existing

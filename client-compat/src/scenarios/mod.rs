@@ -7,6 +7,7 @@ mod charsets;
 mod choices;
 mod deletes;
 mod destinations;
+mod dirlinks;
 mod dry_runs;
 mod edits;
 mod failures;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Scenario> {
         deletes::scenarios(),
         paths::scenarios(),
         destinations::scenarios(),
+        dirlinks::scenarios(),
         skips::scenarios(),
         transfer::scenarios(),
         choices::scenarios(),

@@ -20,12 +20,6 @@ const REFUSED: &[(&str, Asked, &str)] = &[
         "it reads the content of devices of the server",
     ),
     (
-        "--keep-dirlinks",
-        |o| o.keep_dirlinks && o.role == Role::Receiver,
-        "files would go where symbolic links of the stored tree point, and not where the backup \
-         has them",
-    ),
-    (
         "--append with --fuzzy",
         |o| o.append != Append::No && o.fuzzy != Fuzzy::No && o.role == Role::Receiver,
         "the beginning of a new file would be zeros where only a similar one has it",

@@ -61,6 +61,13 @@ impl TenantRoot {
         Ok(reached)
     }
 
+    /// Where a directory stands that a path leads to over links. `None`: it leads outside, to
+    /// nothing, or to something else.
+    pub fn behind_links(&self, path: &TenantPath) -> Option<TenantPath> {
+        let reached = self.resolve(path.as_bytes()).ok()?;
+        matches!(self.kind_at(&reached), Ok(Some(Kind::Dir))).then_some(reached)
+    }
+
     /// What stands at a path; `None`: nothing.
     pub fn kind_at(&self, path: &TenantPath) -> io::Result<Option<Kind>> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {

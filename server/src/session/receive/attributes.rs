@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 
 use coffre_protocol::flist::{
     AclKind as WireAclKind, EntryRef, FileKind, FileList, IdKind, Limits, ReplyStep, Xattr,
@@ -82,6 +83,16 @@ impl Wanted {
     /// For an entry whose values have not all come.
     pub(super) fn without_xattrs(&mut self) {
         self.xattrs = None;
+    }
+
+    /// Takes out what a kept link is to have itself (see [`super::dirlinks`]).
+    pub(super) fn split_for_link(&mut self) -> Wanted {
+        Wanted {
+            uid: self.uid.take(),
+            gid: self.gid.take(),
+            mtime: self.mtime.take(),
+            ..Wanted::default()
+        }
     }
 
     pub(super) fn attributes(&self) -> Attributes<'_> {
@@ -227,7 +238,7 @@ impl Receiver {
         let first = || {
             let path = self.exchange.asked.get(&entry.xattrs()?)?;
             let (dir, name) = self.place_of(path)?;
-            dir.xattrs(&name).ok()
+            self.local_xattrs(&dir, &name).ok()
         };
         let first = std::cell::LazyCell::new(first);
         let value = |item: &Xattr| match &item.value {
@@ -333,11 +344,14 @@ impl Receiver {
     pub(super) fn set_attributes(
         &mut self,
         entry: &EntryRef<'_>,
-        dir: &Dir,
+        dir: &Arc<Dir>,
         name: &[u8],
         have: &Stat,
         fetched: &HashMap<u32, Vec<u8>>,
     ) -> Result<(), Fatal> {
+        if self.set_attributes_of_link(entry, dir, name, have, fetched)? {
+            return Ok(());
+        }
         let mut lost = None;
         let result = self.local_xattrs_if_kept(dir, name).and_then(|local| {
             let mut wanted = self.wanted(entry, Some(have), &local, fetched);
@@ -392,10 +406,20 @@ impl Receiver {
         }
     }
 
-    fn place_of(&self, path: &[u8]) -> Option<(std::sync::Arc<Dir>, Vec<u8>)> {
+    fn place_of(&self, path: &[u8]) -> Option<(Arc<Dir>, Vec<u8>)> {
         let destination = self.destination.as_ref()?;
-        let path = destination.dir.join(&TenantPath::parse(path).ok()?);
-        let dir = self.root.cached_dir(&path.parent()?).ok()?;
+        let path = TenantPath::parse(path).ok()?;
+        if self.policy.keep_dirlinks {
+            // A directory, perhaps behind a link.
+            let place = destination.place(&self.root, path.as_bytes()).ok()?;
+            if let Ok(dir) = self.root.cached_dir(&place) {
+                return Some((dir, b".".to_vec()));
+            }
+        }
+        let parent = destination
+            .place(&self.root, path.parent()?.as_bytes())
+            .ok()?;
+        let dir = self.root.cached_dir(&parent).ok()?;
         Some((dir, path.file_name()?.to_vec()))
     }
 

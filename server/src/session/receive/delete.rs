@@ -556,7 +556,7 @@ impl Receiver {
         let Some(destination) = &self.destination else {
             return Ok(true);
         };
-        match self.protection.enter(path, &self.root, &destination.dir) {
+        match self.protection.enter(path, &self.root, destination) {
             Ok(entered) => {
                 // Stock names the process, and deletions are the generator's.
                 self.role_in_errors = "generator";

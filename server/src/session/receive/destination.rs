@@ -19,6 +19,8 @@ pub(super) struct Destination {
     pub(super) dir: TenantPath,
     /// The only entry goes to this name instead of its own.
     pub(super) single_name: Option<Vec<u8>>,
+    /// See [`super::dirlinks`].
+    pub(super) keeps_links: bool,
 }
 
 impl Destination {
@@ -139,6 +141,7 @@ impl Receiver {
         self.destination = Some(Destination {
             dir,
             single_name: None,
+            keeps_links: self.policy.keep_dirlinks,
         });
     }
 
@@ -159,6 +162,7 @@ impl Receiver {
         self.destination = Some(Destination {
             dir: parent,
             single_name: path.file_name().map(<[u8]>::to_vec),
+            keeps_links: self.policy.keep_dirlinks,
         });
         Ok(())
     }
@@ -300,8 +304,8 @@ impl Receiver {
         let Some(destination) = &self.destination else {
             return Ok(None);
         };
-        let below = destination.below(path)?;
-        match self.root.cached_dir(&destination.dir.join(&below)) {
+        let place = destination.place(&self.root, path)?;
+        match self.root.cached_dir(&place) {
             Ok(dir) => {
                 self.last_dir = Some((path.to_vec(), Arc::clone(&dir)));
                 Ok(Some(dir))

@@ -89,7 +89,9 @@ impl Receiver {
 
     pub(super) fn directory_target(&mut self, entry: &EntryRef<'_>) -> io::Result<Target> {
         if !entry.is_root() {
-            return self.target(entry);
+            let target = self.target(entry)?;
+            let behind = self.behind_link(&target)?;
+            return Ok(behind.unwrap_or(target));
         }
         let dir = self.dir_at(b"")?;
         let stat = dir.as_ref().map(|dir| dir.self_stat()).transpose()?;
@@ -243,10 +245,13 @@ impl Receiver {
     }
 
     fn repair_time(&mut self, path: &[u8], mtime: (i64, u32)) {
-        if !self.touched_dirs.remove(path)
+        // What was changed by the name of a link has another name too.
+        let may_differ = self.touched_dirs.remove(path) || self.policy.keep_dirlinks;
+        if !may_differ
             || self.policy.dry_run
             || self.failed_dirs.contains(path)
             || !decide::keeps_time(&self.policy, FileKind::Directory)
+            || self.is_kept_link(path)
         {
             return;
         }

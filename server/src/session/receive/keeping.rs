@@ -7,12 +7,12 @@
 use coffre_protocol::flist::EntryRef;
 use coffre_protocol::item::BasisType;
 
+use super::Receiver;
 use super::basis::{Basis, OpenBasis};
 use super::generator::Target;
 use super::incoming::{Broken, Incoming};
 use super::policy::Append;
 use super::writer::{FileWriter, Sink};
-use super::{Receiver, path_of};
 use crate::confine::{KeptFile, KeptNote, Kind, TenantPath};
 
 impl Receiver {
@@ -28,12 +28,11 @@ impl Receiver {
     pub(super) fn tree_path(&self, entry: &EntryRef<'_>) -> std::io::Result<TenantPath> {
         let no_path = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
         let destination = self.destination.as_ref().ok_or_else(no_path)?;
-        let path = match &destination.single_name {
-            Some(single) if entry.dir().is_empty() => single.clone(),
-            _ => path_of(entry),
+        let name = match &destination.single_name {
+            Some(single) if entry.dir().is_empty() => single,
+            _ => entry.base(),
         };
-        let path = TenantPath::parse(&path).map_err(|_| no_path())?;
-        Ok(destination.dir.join(&path))
+        destination.place(&self.root, entry.dir())?.child(name)
     }
 
     /// What is kept of an entry.

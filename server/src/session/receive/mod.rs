@@ -27,6 +27,7 @@ pub(super) mod decide;
 mod delete;
 mod destination;
 mod directory;
+mod dirlinks;
 mod fuzzy;
 mod generator;
 mod hardlinks;

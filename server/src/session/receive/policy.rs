@@ -56,6 +56,8 @@ pub(super) struct Policy {
     pub(super) specials: bool,
     pub(super) safe_links: bool,
     pub(super) relative: bool,
+    /// A link to a directory counts as the directory.
+    pub(super) keep_dirlinks: bool,
     pub(super) no_implied_dirs: bool,
     pub(super) prune_empty_dirs: bool,
 
@@ -161,6 +163,7 @@ impl Policy {
             specials: options.specials && !options.drop_nodes,
             safe_links: options.safe_links,
             relative: options.relative,
+            keep_dirlinks: options.keep_dirlinks,
             no_implied_dirs: !options.implied_dirs,
             prune_empty_dirs: options.prune_empty_dirs,
             quick_check: if options.checksum {

@@ -12,6 +12,7 @@ use coffre_protocol::options::ServerOptions;
 use coffre_protocol::wire::{Decode, Reader};
 use coffre_protocol::{ProtocolError, ProtocolVersion};
 
+use super::destination::Destination;
 use crate::confine::{TenantPath, TenantRoot};
 
 /// The rules of the session, and those of the directories entered.
@@ -78,7 +79,7 @@ impl Protection {
         &mut self,
         path: &[u8],
         root: &TenantRoot,
-        destination: &TenantPath,
+        destination: &Destination,
     ) -> Result<Result<(), ProtocolError>, io::Error> {
         if !self.rules.list().has_merge_files() {
             return Ok(Ok(()));
@@ -117,7 +118,7 @@ fn is_above(directory: &[u8], path: &[u8]) -> bool {
 /// Reads a merge file. `None`: there is none, or what has its name is not a regular file.
 fn read(
     root: &TenantRoot,
-    destination: &TenantPath,
+    destination: &Destination,
     directory: &[u8],
     file: &MergeFile,
 ) -> io::Result<Option<Vec<u8>>> {
@@ -125,9 +126,7 @@ fn read(
         io::Error::new(io::ErrorKind::InvalidInput, refusal.to_string())
     };
     let path = match file {
-        MergeFile::Here(name) => destination
-            .join(&TenantPath::parse(directory).map_err(refused)?)
-            .child(name)?,
+        MergeFile::Here(name) => destination.place(root, directory)?.child(name)?,
         MergeFile::At(path) => TenantPath::parse(path).map_err(refused)?,
     };
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
