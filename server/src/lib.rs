@@ -5,7 +5,7 @@
 //! Dependencies point downwards; nothing points up:
 //!
 //! ```text
-//! cli ─▶ daemon ─▶ ssh ─▶ session ─▶ confine ─▶ (operating system)
+//! cli ─▶ daemon ─▶ ssh ─▶ session ─▶ confine ─▶ syscalls, operating system
 //!           │                 └────▶ snapshot ─▶ catalogue
 //!           └▶ schedule, retention                (decide; do not touch the disk)
 //! ```
@@ -29,5 +29,6 @@ pub mod session;
 pub mod snapshot;
 pub mod ssh;
 pub mod sum;
+mod syscalls;
 pub mod tenant;
 pub mod verify;

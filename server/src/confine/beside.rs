@@ -17,9 +17,9 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, StatxFlags, fstatfs, statx};
 use rustix::io::Errno;
 
-use super::handle;
 use super::inode::{Inode, XattrSource};
 use super::xattr::SERVER_PREFIX;
+use crate::syscalls::handle;
 
 /// A file that a note is of.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use rustix::path::DecInt;
 
 use super::beside::{self, Identity};
 use super::stat::{FileTime, Stat};
-use super::xattr_at;
+use crate::syscalls::xattr_at;
 
 /// See the module's story.
 pub(super) struct Inode<'a> {

@@ -37,7 +37,6 @@ mod create;
 mod dir;
 mod escape;
 mod fake_super;
-mod handle;
 mod in_place;
 mod inode;
 mod kept;
@@ -54,7 +53,6 @@ mod staged;
 mod stat;
 mod unshare;
 mod xattr;
-mod xattr_at;
 
 #[cfg(test)]
 mod tests;

@@ -36,7 +36,6 @@
 //! * Trees may be deeper than `PATH_MAX` and than the limit on open files. See [`tree`].
 
 mod attributes;
-mod btrfs;
 mod build;
 mod error;
 mod home;

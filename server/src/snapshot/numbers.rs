@@ -17,8 +17,8 @@ use rustix::fs::{AtFlags, Statx, StatxFlags, StatxTimestamp};
 use rustix::io::Errno;
 
 use super::attributes;
-use super::btrfs;
 use crate::confine::INNER_STAGING;
+use crate::syscalls::btrfs;
 
 /// What inode numbers mean in a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

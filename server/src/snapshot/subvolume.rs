@@ -30,7 +30,6 @@ use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
 use super::attributes;
-use super::btrfs;
 use super::build::{Border, Made, make_writable};
 use super::error::SnapshotError;
 use super::home::Home;
@@ -42,6 +41,7 @@ use super::progress::Progress;
 use super::tree::{Node, Place};
 use super::walk::{self, Scratch, each_entry, open_directory};
 use crate::confine::{FileTime, INNER_STAGING, Stat};
+use crate::syscalls::btrfs;
 
 /// Whether snapshots of live are subvolumes.
 pub(super) fn is_used_for(home: &Home, live: &OwnedFd) -> Result<bool, Errno> {

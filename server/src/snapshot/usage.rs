@@ -20,7 +20,6 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
 
 use super::attributes::{self, same_mount};
-use super::btrfs;
 use super::error::SnapshotError;
 use super::manifest;
 use super::numbers::{DIGEST, Numbers, of_directory};
@@ -28,6 +27,7 @@ use super::progress::Progress;
 use super::tree::{Node, Place};
 use super::walk::{self, Scratch, each_entry, open_directory};
 use crate::account::{Used, charge};
+use crate::syscalls::btrfs;
 
 /// Counts everything below `<home>`. What is mounted there does not count.
 pub fn usage(home: &Path, progress: &dyn Progress) -> Result<Used, SnapshotError> {

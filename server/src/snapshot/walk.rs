@@ -10,10 +10,10 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use super::btrfs;
 use super::error::SnapshotError;
 use super::listing::Listing;
 use super::manifest::Draft;
+use crate::syscalls::btrfs;
 
 /// In a large directory, whether to stop is asked after so many files.
 pub(crate) const CHECK_EVERY: u64 = 256;

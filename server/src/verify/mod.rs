@@ -16,14 +16,13 @@
 mod findings;
 mod names;
 mod pace;
-mod priority;
 mod reader;
 mod run;
 mod seen;
 mod tour;
 
+pub use crate::syscalls::ioprio::go_idle;
 pub use findings::{Finding, What};
 pub use names::{Damage, gather};
-pub use priority::go_idle;
 pub use run::{Outcome, Task, VerifyError, Watch, verify};
 pub(crate) use seen::Inodes;

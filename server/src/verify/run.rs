@@ -11,7 +11,6 @@ use jiff::Timestamp;
 
 use super::findings::{Finding, What};
 use super::pace::Pace;
-use super::priority;
 use super::reader::{Behind, Chunk, Done, Reader};
 use super::seen::Inodes;
 use super::tour::{File, LIVE, Tour, Tree};
@@ -120,7 +119,7 @@ pub fn verify(task: &Task<'_>, watch: &dyn Watch) -> Result<Outcome, VerifyError
             let results = results.clone();
             let (pace, stop, waiting) = (&pace, &stop, &waiting);
             scope.spawn(move || {
-                priority::go_idle();
+                super::go_idle();
                 let mut reader = Reader {
                     pace,
                     stop,

@@ -25,7 +25,7 @@ const FID: libc::c_int = 0x200;
 /// The handle of an open file, or, with a name, of an entry of an open directory, which is not
 /// followed.
 /// Errors: EOPNOTSUPP where the file system has none.
-pub(super) fn of(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, Errno> {
+pub(crate) fn of(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>, Errno> {
     let mut path = [0; 256];
     let whole = path.get_mut(..=name.len()).ok_or(Errno::NAMETOOLONG)?;
     whole[..name.len()].copy_from_slice(name);

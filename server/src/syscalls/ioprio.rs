@@ -11,7 +11,7 @@ const IDLE: libc::c_int = 3 << 13;
 
 /// Gives the calling thread the idle class of I/O. Schedulers without classes ignore it.
 #[allow(unsafe_code)]
-pub(super) fn idle() -> Result<(), Errno> {
+pub(crate) fn idle() -> Result<(), Errno> {
     // SAFETY: the call takes three integers and no pointer, and changes nothing but the priority
     // of the calling thread.
     let answer = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, THIS, IDLE) };

@@ -7,12 +7,10 @@
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{lgetxattr, llistxattr};
 use rustix::io::Errno;
-
-use super::root::{lacks, note_lack};
 
 /// The kernel has no such calls. It is one for the whole process.
 static LACKING: AtomicBool = AtomicBool::new(false);
@@ -24,11 +22,11 @@ const NAME_ROOM: usize = 256;
 const ATTRIBUTE_ROOM: usize = 256;
 
 /// Reads the names of the attributes of `name` in `dir`, which is not followed; as `llistxattr`.
-pub(super) fn list(dir: BorrowedFd<'_>, name: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
-    if !lacks(&LACKING) {
+pub(crate) fn list(dir: BorrowedFd<'_>, name: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
+    if !LACKING.load(Ordering::Relaxed) {
         let mut room = [0; NAME_ROOM];
         match list_at(dir, with_nul(name, &mut room)?, buffer) {
-            Err(Errno::NOSYS) => note_lack(&LACKING),
+            Err(Errno::NOSYS) => LACKING.store(true, Ordering::Relaxed),
             // Of a filter, which says it of one call as of all; the old way has the last word.
             Err(Errno::PERM) => {}
             other => return other,
@@ -38,19 +36,19 @@ pub(super) fn list(dir: BorrowedFd<'_>, name: &[u8], buffer: &mut [u8]) -> Resul
 }
 
 /// Reads an attribute of `name` in `dir`, which is not followed; as `lgetxattr`.
-pub(super) fn get(
+pub(crate) fn get(
     dir: BorrowedFd<'_>,
     name: &[u8],
     attribute: &[u8],
     buffer: &mut [u8],
 ) -> Result<usize, Errno> {
-    if !lacks(&LACKING) {
+    if !LACKING.load(Ordering::Relaxed) {
         let (mut room, mut attribute_room) = ([0; NAME_ROOM], [0; ATTRIBUTE_ROOM]);
         let name = with_nul(name, &mut room)?;
         // What the kernel says of an attribute's name that is too long.
         let attribute = with_nul(attribute, &mut attribute_room).map_err(|_| Errno::RANGE)?;
         match get_at(dir, name, attribute, buffer) {
-            Err(Errno::NOSYS) => note_lack(&LACKING),
+            Err(Errno::NOSYS) => LACKING.store(true, Ordering::Relaxed),
             Err(Errno::PERM) => {}
             other => return other,
         }

@@ -11,14 +11,14 @@ use rustix::io::Errno;
 use rustix::ioctl::{Getter, Opcode, Setter, ioctl, opcode};
 
 /// `f_type` of the file system.
-pub(super) const MAGIC: u64 = 0x9123_683e;
+pub(crate) const MAGIC: u64 = 0x9123_683e;
 
 /// Inode number of the top of each subvolume.
-pub(super) const TOP: u64 = 256;
+pub(crate) const TOP: u64 = 256;
 
 /// Inode number of the empty directory that stands in a snapshot where the original had a
 /// subvolume inside.
-pub(super) const WAS_SUBVOLUME: u64 = 2;
+pub(crate) const WAS_SUBVOLUME: u64 = 2;
 
 const GROUP: u8 = 0x94;
 const DESTROY: Opcode = opcode::write::<Named>(GROUP, 15);
@@ -55,14 +55,14 @@ struct Info {
 }
 
 /// Whether an open directory is the top of a subvolume.
-pub(super) fn is_subvolume(directory: impl AsFd) -> Result<bool, Errno> {
+pub(crate) fn is_subvolume(directory: impl AsFd) -> Result<bool, Errno> {
     let stat = rustix::fs::fstat(&directory)?;
     Ok(stat.st_ino == TOP && rustix::fs::fstatfs(&directory)?.f_type as u64 == MAGIC)
 }
 
 /// Makes `name` in `into` a writable snapshot of the subvolume whose top is `of`.
 #[allow(unsafe_code)]
-pub(super) fn snapshot(of: impl AsFd, into: impl AsFd, name: &CStr) -> Result<(), Errno> {
+pub(crate) fn snapshot(of: impl AsFd, into: impl AsFd, name: &CStr) -> Result<(), Errno> {
     use std::os::fd::AsRawFd;
     let argument = NamedV2 {
         fd: of.as_fd().as_raw_fd().into(),
@@ -78,7 +78,7 @@ pub(super) fn snapshot(of: impl AsFd, into: impl AsFd, name: &CStr) -> Result<()
 
 /// Takes the subvolume `name` out of `parent`. What is in it is freed by and by.
 #[allow(unsafe_code)]
-pub(super) fn destroy(parent: impl AsFd, name: &CStr) -> Result<(), Errno> {
+pub(crate) fn destroy(parent: impl AsFd, name: &CStr) -> Result<(), Errno> {
     let argument = Named {
         fd: 0,
         name: padded(name)?,
@@ -90,7 +90,7 @@ pub(super) fn destroy(parent: impl AsFd, name: &CStr) -> Result<(), Errno> {
 
 /// Lets nobody write to the subvolume with this top any more; or everybody again.
 #[allow(unsafe_code)]
-pub(super) fn set_read_only(top: impl AsFd, read_only: bool) -> Result<(), Errno> {
+pub(crate) fn set_read_only(top: impl AsFd, read_only: bool) -> Result<(), Errno> {
     // SAFETY: the kernel writes and reads eight bytes, as the type says, and keeps no pointer.
     let flags: u64 = unsafe { ioctl(&top, Getter::<GET_FLAGS, u64>::new()) }?;
     let wanted = match read_only {
@@ -103,7 +103,7 @@ pub(super) fn set_read_only(top: impl AsFd, read_only: bool) -> Result<(), Errno
 
 /// What no other subvolume has, here or anywhere.
 #[allow(unsafe_code)]
-pub(super) fn uuid(top: impl AsFd) -> Result<[u8; 16], Errno> {
+pub(crate) fn uuid(top: impl AsFd) -> Result<[u8; 16], Errno> {
     // SAFETY: the kernel writes a structure of this layout, for which all bytes are good.
     let info: Info = unsafe { ioctl(top, Getter::<INFO, Info>::new()) }?;
     Ok(info.uuid)
