@@ -185,48 +185,39 @@ pub(super) fn report(
 
 /// What stock rsync tells about something that it has brought into line: it does not tell what
 /// setting something else has settled already.
+///
+/// Having changed owner or group of a file with set-id bits it looks at the file again, and so
+/// finds the new owner in place and the bits that the kernel took away. An ACL sets the nine
+/// permission bits too. Of a directory all is told beforehand.
 pub(super) fn told_after_changes(
     policy: &Policy,
     entry: &EntryRef<'_>,
     have: &Stat,
     flags: ItemFlags,
 ) -> ItemFlags {
-    let told = told_after_chown(policy, entry, have, flags);
-    // An ACL sets the nine permission bits too. Of a directory all is told beforehand.
+    let mut told = flags;
+    let mut mode = have.mode;
+    let chown = ItemFlags::REPORT_OWNER | ItemFlags::REPORT_GROUP;
+    let changed =
+        flags.contains(ItemFlags::REPORT_OWNER) || flags.contains(ItemFlags::REPORT_GROUP);
+    if changed && mode & 0o6000 != 0 && entry.kind() == FileKind::Regular {
+        // A set-group-id bit without x for the group means something else, and stays.
+        mode &= match mode & 0o010 != 0 {
+            true => !0o6000,
+            false => !0o4000,
+        };
+        told = told.without(chown).without(ItemFlags::REPORT_PERMS);
+        if policy.perms && (entry.mode() ^ mode) & 0o7777 != 0 {
+            told |= ItemFlags::REPORT_PERMS;
+        }
+    }
     let is_settled = flags.contains(ItemFlags::REPORT_ACL)
         && entry.kind() != FileKind::Directory
-        && (entry.mode() ^ have.mode) & 0o7000 == 0;
+        && (entry.mode() ^ mode) & 0o7000 == 0;
     match is_settled {
         true => told.without(ItemFlags::REPORT_PERMS),
         false => told,
     }
-}
-
-/// What stock rsync tells about a file with set-id bits whose owner or group it changed: it looks
-/// at the file again, and so finds the new owner in place and the bits that the kernel took away.
-fn told_after_chown(
-    policy: &Policy,
-    entry: &EntryRef<'_>,
-    have: &Stat,
-    flags: ItemFlags,
-) -> ItemFlags {
-    let chown = ItemFlags::REPORT_OWNER | ItemFlags::REPORT_GROUP;
-    let changed =
-        flags.contains(ItemFlags::REPORT_OWNER) || flags.contains(ItemFlags::REPORT_GROUP);
-    if !changed || have.mode & 0o6000 == 0 || entry.kind() != FileKind::Regular {
-        return flags;
-    }
-    // A set-group-id bit without x for the group means something else, and stays.
-    let lost = if have.mode & 0o010 != 0 {
-        0o6000
-    } else {
-        0o4000
-    };
-    let mut told = flags.without(chown).without(ItemFlags::REPORT_PERMS);
-    if policy.perms && (entry.mode() ^ (have.mode & !lost)) & 0o7777 != 0 {
-        told |= ItemFlags::REPORT_PERMS;
-    }
-    told
 }
 
 /// Whether a symlink target may leave the tree (`--safe-links`): absolute, empty, climbing above
