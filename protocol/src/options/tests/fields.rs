@@ -101,7 +101,6 @@ fn every_option_sets_its_field() {
         "--only-write-batch=X" => only_write_batch = true;
         "--super" => super_user = Some(true);
         "--drop-D" => drop_nodes = true;
-        "--drop-D --no-drop-D --insecure-links" => drop_nodes = false;
         "--no-super" => super_user = Some(false);
         "--fake-super" => fake_super = true;
         "--size-only" => size_only = true;
@@ -177,6 +176,7 @@ fn negations_and_later_words_take_back_what_earlier_ones_said() {
         "-v --no-v",
         "-r --no-r",
         "-d --no-dirs",
+        "--drop-D --no-drop-D --insecure-links",
         "-R --no-R",
         "-l --no-links",
         "-H --no-H",
