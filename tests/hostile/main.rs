@@ -7,6 +7,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod alternates;
+mod dirlinks;
 mod floods;
 mod layers;
 mod lists;

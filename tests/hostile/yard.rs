@@ -31,6 +31,17 @@ pub(crate) struct Yard {
 impl Yard {
     /// `None`: not root, and said so.
     pub(crate) fn new(server: &str, tenant: &str) -> Option<Self> {
+        Self::prepared(server, tenant, |outside| {
+            outside.file("keep", b"kept").unwrap();
+        })
+    }
+
+    /// With something of its own outside.
+    pub(crate) fn with_outside(furnish: impl FnOnce(&Builder)) -> Option<Self> {
+        Self::prepared("", "", furnish)
+    }
+
+    fn prepared(server: &str, tenant: &str, furnish: impl FnOnce(&Builder)) -> Option<Self> {
         let neighbour = Port::reserve().unwrap();
         // The neighbour has the same key; what differs is the port.
         let keys = tempfile::NamedTempFile::new().unwrap();
@@ -60,9 +71,9 @@ impl Yard {
         bed.push_well("-a src/ server:/dst/").unwrap();
         let history = bed.coffre.snapshot().unwrap();
         let outside = bed.coffre.home().join("outside");
-        fs::create_dir(&outside).unwrap();
-        fs::write(outside.join("secret"), b"secret").unwrap();
-        fs::write(outside.join("keep"), b"kept").unwrap();
+        let furnished = Builder::at(&outside).unwrap();
+        furnished.file("secret", b"secret").unwrap();
+        furnish(&furnished);
         let before = [&outside, &history].map(|path| describe(path, None).unwrap());
         Some(Self {
             bed,
@@ -71,6 +82,11 @@ impl Yard {
             history,
             before,
         })
+    }
+
+    /// The snapshot taken before any attack.
+    pub(crate) fn history(&self) -> &Path {
+        &self.history
     }
 
     /// Runs an attack while the neighbour pushes, and looks at what must hold afterwards.

@@ -1,0 +1,209 @@
+//! `--keep-dirlinks` over links that lead outside: planted before, planted in the same session, and
+//! turned while the push runs.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use coffre_tests::{number_from_env, said};
+
+use crate::wire::Wire;
+use crate::yard::Yard;
+
+/// What lies outside the tree, seen from `/dst/ln`: beside it, its history, the server's own.
+fn ways_outside(yard: &Yard) -> Vec<String> {
+    let home = yard.bed.coffre.home().display().to_string();
+    let mut ways: Vec<String> = [
+        "../../outside",
+        "../../snapshots",
+        "../../live/../outside",
+        "../../.staging",
+        "../../.partial",
+        "../../../../../../../../../../etc",
+        "/../../outside",
+        "/../snapshots",
+        "/proc/self/root/etc",
+        "/proc/self/cwd",
+        "/proc/self/fd/3",
+        "hop/outside",
+        "d/../hop/../outside",
+    ]
+    .map(str::to_owned)
+    .into();
+    ways.push(format!("{home}/outside"));
+    ways.push(format!("{home}/snapshots"));
+    ways.push(yard.history().join("dst/d").display().to_string());
+    let name = yard.history().file_name().unwrap().to_owned();
+    ways.push(format!("../../snapshots/{}/dst/d", name.display()));
+    ways
+}
+
+const OPTIONS: &[&str] = &[
+    "-aK",
+    "-aK --delete",
+    "-aK --delete-after --force",
+    "-aK --no-inc-recursive --inplace",
+    "-aKb",
+    "-aKb --backup-dir=ln/backup",
+    "-aHK --delay-updates",
+    "-aK --partial-dir=.part --temp-dir=ln",
+    "-aKF --delete-delay",
+    "-aKAX --fake-super",
+    "-aK --protocol=29 --delete",
+];
+
+/// Puts the link back where the last push replaced it.
+fn plant(live: &Path, target: &str) {
+    for (name, target) in [("ln", target), ("hop", "../..")] {
+        let link = live.join(name);
+        if fs::remove_file(&link).is_err() {
+            let _ = fs::remove_dir_all(&link);
+        }
+        symlink(target, link).unwrap();
+    }
+}
+
+#[test]
+fn links_of_an_earlier_session_are_not_followed_outside() {
+    let Some(yard) = Yard::new("", "") else {
+        return;
+    };
+    let live = yard.bed.coffre.home().join("live/dst");
+    let source = yard.bed.source().unwrap();
+    source.file("ln/evil", b"evil").unwrap();
+    source.file("ln/keep", b"evil").unwrap();
+    source.file("ln/deep/evil", b"evil").unwrap();
+    source.hard_link("ln/evil", "ln/deep/twin").unwrap();
+    source.file("ln/.rsync-filter", b"- secret\n").unwrap();
+    yard.during(|| {
+        for (at, target) in ways_outside(&yard).iter().enumerate() {
+            // Each way with a few of the options, each option with some of the ways.
+            for turn in 0..3 {
+                let options = OPTIONS[(at + turn * 4) % OPTIONS.len()];
+                plant(&live, target);
+                let command = format!("{options} --exclude=/hop src/ server:/dst/");
+                let outcome = yard.bed.push(&command).unwrap();
+                let what = format!("{target} with {options}: {}", said(&outcome));
+                assert!(!outcome.timed_out, "{what}");
+                if options.contains("=ln") && outcome.exit != 0 {
+                    // An option leads there, too: out of the tree, or to nothing in it.
+                    let words = ["leads out of the tenant's tree", "temp-dir does not exist"];
+                    let told = said(&outcome);
+                    assert!(words.iter().any(|words| told.contains(words)), "{what}");
+                    continue;
+                }
+                assert_eq!(outcome.exit, 0, "{what}");
+                // It led to nothing that the tenant has, and made way.
+                assert!(!live.join("ln").is_symlink(), "{what}");
+                assert_eq!(fs::read(live.join("ln/evil")).unwrap(), b"evil", "{what}");
+            }
+            plant(&live, target);
+            for options in ["-aRK", "-aRK --no-implied-dirs"] {
+                let command = format!("{options} src/./ln/deep/evil server:/dst/");
+                let outcome = yard.bed.push(&command).unwrap();
+                assert!(!outcome.timed_out, "{target}: {}", said(&outcome));
+            }
+        }
+        assert!(!Path::new("/etc/evil").exists());
+    });
+    source.remove("ln").unwrap();
+}
+
+/// A list that names a link, and things behind it.
+#[test]
+fn links_of_the_same_session_are_not_followed_outside() {
+    let Some(yard) = Yard::new("", "") else {
+        return;
+    };
+    yard.during(|| {
+        let asked = ["-rlK", "-rlKR", "-rlKt --delete-before"];
+        for (at, target) in ways_outside(&yard).into_iter().enumerate() {
+            let options = asked[at % asked.len()];
+            let exec = format!("rsync --server {options} . /dst");
+            let mut peer = yard.peer(&exec);
+            let list = Wire::old()
+                .dir(b".")
+                .link(b"ln", target.as_bytes())
+                .dir(b"ln/dir")
+                .file(b"ln/dir/evil", 4)
+                .file(b"ln/evil", 4);
+            peer.say(list.end());
+            peer.hear(9);
+            for ndx in 0..5 {
+                peer.say(Wire::default().reply(ndx).int(4).bytes(b"evil").int(0));
+                peer.hear(0);
+                if peer.has_ended() {
+                    break;
+                }
+            }
+            assert!(!peer.end().timed_out, "{target}");
+        }
+        assert!(!Path::new("/etc/evil").exists());
+    });
+}
+
+#[test]
+fn links_that_are_turned_while_the_push_runs_lead_nowhere() {
+    let Some(yard) = Yard::new("", "") else {
+        return;
+    };
+    let rounds = number_from_env("COFFRE_ROUNDS", 6);
+    let home = yard.bed.coffre.home();
+    let live = home.join("live/dst");
+    let source = yard.bed.source().unwrap();
+    for number in 0..60_u32 {
+        for at in ["ln", "ln/d", "ln/d/e"] {
+            source
+                .file(format!("{at}/f{number}"), &number.to_le_bytes())
+                .unwrap();
+        }
+    }
+    fs::create_dir_all(live.join("inside/d")).unwrap();
+    let ways: Vec<PathBuf> = ["inside", "../../outside", "../../snapshots", "nowhere"]
+        .map(PathBuf::from)
+        .into();
+    let turns = AtomicU32::new(0);
+    let mut well = 0;
+    yard.during(|| {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let (over, turns, ways, live) = (&over, &turns, &ways, &live);
+            scope.spawn(move || {
+                let spare = home.join("spare");
+                while !over.load(Ordering::SeqCst) {
+                    let turn = turns.fetch_add(1, Ordering::SeqCst);
+                    let way = &ways[turn as usize % ways.len()];
+                    let _ = fs::remove_file(&spare);
+                    symlink(way, &spare).unwrap();
+                    if fs::rename(&spare, live.join("ln")).is_err() {
+                        let _ = fs::remove_dir_all(live.join("ln"));
+                    }
+                    // Slow enough for some pushes to find it as it was a moment ago.
+                    std::thread::sleep(std::time::Duration::from_millis(3));
+                }
+                let _ = fs::remove_file(&spare);
+            });
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                for round in 0..rounds {
+                    let options = OPTIONS[round as usize % OPTIONS.len()];
+                    let command = format!("{options} -I --exclude=/inside src/ server:/dst/");
+                    let outcome = yard.bed.push(&command).unwrap();
+                    // Told what went wrong, or nothing did; 1 and 4: an option led to
+                    // nothing, or outside.
+                    let known = [0, 1, 4, 11, 23, 24].contains(&outcome.exit);
+                    assert!(known && !outcome.timed_out, "{options}: {}", said(&outcome));
+                    well += u32::from(outcome.exit == 0);
+                }
+            }));
+            over.store(true, Ordering::SeqCst);
+            if let Err(panic) = result {
+                std::panic::resume_unwind(panic);
+            }
+        });
+    });
+    println!(
+        "{} turns in {rounds} pushes, {well} ended well",
+        turns.into_inner()
+    );
+}
