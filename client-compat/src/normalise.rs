@@ -20,11 +20,13 @@ use std::path::Path;
 
 use crate::tree::escape;
 
-/// The lines of an output, normalised and escaped. Progress lines end in a carriage return.
+/// The lines of an output, normalised and escaped. Progress lines end in a carriage return; those
+/// in the middle of a file are there only where it takes longer than a second, and are left out.
 pub fn lines(output: &[u8], side: &Path) -> Vec<String> {
     let mut lines: Vec<String> = output
         .split(|&byte| byte == b'\n' || byte == b'\r')
         .map(|line| normalise_line(&escape_whole(line), side))
+        .filter(|line| !line.ends_with(MIDDLE_OF_A_FILE))
         .collect();
     // What follows the last line end is a line only if it says something.
     if lines.last().is_some_and(String::is_empty) {
@@ -151,6 +153,9 @@ fn temporary_name(line: &str) -> String {
     result
 }
 
+/// The end of a progress line that says nothing of a number of files.
+const MIDDLE_OF_A_FILE: &str = "% # # ";
+
 /// `      1,000 100%    1.23MB/s    0:00:01 (xfr#1, to-chk=0/2)`
 fn progress(line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -251,6 +256,13 @@ mod tests {
             "1,000 100% # # (xfr#1, to-chk=0/2)",
         );
         check("2026/11/20 12:00:00 [123] <f+++++++++ a", "<f+++++++++ a");
+    }
+
+    #[test]
+    fn progress_in_the_middle_of_a_file_is_left_out() {
+        let output = b"a\n\r  1.05M  33%    1.00MB/s    0:00:02  \r  3.15M 100%    1.05MB/s    0:00:03 (xfr#1, to-chk=0/2)\n";
+        let expected = ["a", "", "3.15M 100% # # (xfr#1, to-chk=0/2)"];
+        assert_eq!(lines(output, Path::new("/nowhere")), expected);
     }
 
     #[test]

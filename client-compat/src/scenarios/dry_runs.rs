@@ -166,7 +166,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "-n where --ignore-existing keeps a file in a directory's place",
             &["--delete --ignore-existing"],
         )
-        .exits(23),
+        .exits(23)
+        .exits_below(30, 0),
         Scenario::new(
             "dry-run-nothing-there",
             "-n without a destination, and with --mkpath",
