@@ -143,7 +143,11 @@ fn entry(path: &Path, metadata: &Metadata, began: Option<(i64, u32)>) -> Result<
     let nanoseconds = u32::try_from(metadata.mtime_nsec()).unwrap_or(0);
     let mtime = (metadata.mtime(), nanoseconds);
     // Far dates are planted, not "now".
-    let is_now = began.is_some_and(|began| mtime >= began && mtime.0 < began.0 + 24 * 3600);
+    // A clock that tells whole seconds is behind by up to one (the client's, with --copy-devices).
+    let is_now = began.is_some_and(|began| {
+        let since = if mtime.1 == 0 { (began.0, 0) } else { began };
+        mtime >= since && mtime.0 < began.0 + 24 * 3600
+    });
     Ok(Entry {
         mode: metadata.mode() & 0o7777,
         uid: metadata.uid(),
