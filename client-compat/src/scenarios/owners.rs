@@ -135,7 +135,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         .run(
             "-ai --numeric-ids --usermap=0:no-such-user,33:7 --groupmap=*:no-such-group src/ :dst/",
         )
-        .exits_below(30, 23)
+        .exits_below(29, 23)
         .prints("Unknown --usermap name on receiver: no-such-user"),
         Scenario::new("usermap-broken", "maps that make no sense")
             .source(owned)
