@@ -62,6 +62,7 @@ scenarios! {
     first_push
     first_push_itemized
     first_push_verbose
+    first_push_verbose_in_order
     first_push_everything
     first_push_everything_verbose
     first_push_archive_of_nasty
@@ -321,6 +322,7 @@ scenarios! {
     backup_delete
     backup_suffix
     backup_dir
+    backup_dir_made_below
     backup_dir_outside
     backup_dir_absolute
     backup_everything_kept

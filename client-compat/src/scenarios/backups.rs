@@ -33,6 +33,22 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "--backup-dir inside",
             "-b --backup-dir=.old --delete",
         ),
+        Scenario::new(
+            "backup-dir-made-below",
+            "--backup-dir that is first needed for a directory below",
+        )
+        .source(ordinary)
+        .destination(|tree| {
+            tree.file("docs/deep/old", b"goes")?;
+            tree.file("docs/deep/er/old", b"goes").map(drop)
+        })
+        .run("-ai --backup --backup-dir=.old --delete --exclude=/.old src/ :dst/")
+        .change_destination("old files again", |tree| {
+            tree.remove(".old")?;
+            tree.file("docs/deep/er/old", b"goes").map(drop)
+        })
+        .run("-ai --backup --backup-dir=.old --delete --exclude=/.old src/ :dst/")
+        .leaves(".old/docs/deep/er/old"),
         kept(
             "backup-dir-outside",
             "--backup-dir beside, with a suffix",

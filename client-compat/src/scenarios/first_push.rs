@@ -15,15 +15,18 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .in_order()
             .prints("<f+++++++++ docs/big")
             .from_protocol(29),
-        Scenario::new("first-push-verbose", "… what -v prints, in its order")
+        Scenario::new("first-push-verbose", "… what -v prints")
+            .source(ordinary)
+            .run("-av src/ :dst/")
+            .prints("docs/deep/er/"),
+        Scenario::new("first-push-verbose-in-order", "… and in which order")
             .source(ordinary)
             .run("-av src/ :dst/")
             .in_order()
             .since_protocol(
                 29,
                 "a stock server's lines overtake its requests there, ours do not",
-            )
-            .prints("docs/deep/er/"),
+            ),
         Scenario::new(
             "first-push-everything",
             "a nasty tree with all that can be kept",

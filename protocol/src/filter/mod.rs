@@ -149,6 +149,7 @@ pub struct FilterList {
     root: Vec<u8>,
     rules: Vec<Rule>,
     merges: Vec<Merge>,
+    has_xattr_rules: bool,
     received_bytes: usize,
 }
 
@@ -170,6 +171,7 @@ impl FilterList {
             root: root.strip_suffix(b"/").unwrap_or(root).to_vec(),
             rules: Vec::new(),
             merges: Vec::new(),
+            has_xattr_rules: false,
             received_bytes: 0,
         }
     }
@@ -213,10 +215,9 @@ impl FilterList {
         }
     }
 
-    /// Whether any rule is about names of extended attributes, in the list itself.
+    /// Whether any rule was about names of extended attributes, in the list itself.
     pub fn has_xattr_rules(&self) -> bool {
-        let of_xattrs = |rule: &Rule| matches!(rule, Rule::Matching(rule) if rule.xattr);
-        self.rules.iter().any(of_xattrs)
+        self.has_xattr_rules
     }
 
     pub fn is_empty(&self) -> bool {
@@ -253,6 +254,7 @@ impl FilterList {
     }
 
     fn add(&mut self, parsed: Parsed) {
+        self.has_xattr_rules |= matches!(&parsed, Parsed::Matching(rule) if rule.xattr);
         let counting = self.counting();
         let mut sink = Sink {
             counting,

@@ -68,6 +68,13 @@ impl TenantRoot {
         matches!(self.kind_at(&reached), Ok(Some(Kind::Dir))).then_some(reached)
     }
 
+    /// The same for a directory that may not be there yet. `None`: it leads outside, or to something
+    /// else.
+    pub fn past_links(&self, path: &TenantPath) -> Option<TenantPath> {
+        let reached = self.resolve(path.as_bytes()).ok()?;
+        matches!(self.kind_at(&reached), Ok(Some(Kind::Dir) | None)).then_some(reached)
+    }
+
     /// What stands at a path; `None`: nothing.
     pub fn kind_at(&self, path: &TenantPath) -> io::Result<Option<Kind>> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {

@@ -262,3 +262,65 @@ impl Pipe {
         (state.input_total, state.output_total)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a session that waits is told when something happens on the other side.
+    fn told(backlog: Option<usize>, queued: &[usize], happens: impl AsyncFnOnce(&Pipe)) -> Event {
+        let pipe = Pipe::new();
+        for bytes in queued {
+            pipe.send(Output::Stdout(Bytes::from(vec![0; *bytes])));
+        }
+        let far = Instant::now() + Duration::from_secs(30);
+        let event = std::thread::scope(|scope| {
+            let session = scope.spawn(|| pipe.wait(backlog, Some(far)));
+            while pipe.lock().waits.is_none() && !session.is_finished() {
+                std::thread::yield_now();
+            }
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            runtime.build().unwrap().block_on(happens(&pipe));
+            session.join().unwrap()
+        });
+        assert!(pipe.lock().waits.is_none(), "nobody waits any more");
+        event
+    }
+
+    #[test]
+    fn a_session_that_waits_is_woken_by_what_it_waits_for() {
+        let input = Bytes::from_static(b"input");
+        let event = told(None, &[], async |pipe| {
+            assert!(pipe.push_input(input.clone()).await);
+        });
+        assert_eq!(event, Event::Input(input.clone()));
+        let event = told(None, &[], async |pipe| pipe.end_input());
+        assert_eq!(event, Event::InputEnd);
+        let event = told(None, &[], async |pipe| pipe.disconnect());
+        assert_eq!(event, Event::Disconnected);
+        // Room comes with the piece that makes it small enough.
+        let event = told(Some(10), &[100, 5, 5], async |pipe| {
+            assert!(pipe.next_output().await.is_some());
+        });
+        assert_eq!(event, Event::OutputRoom);
+        // Who waits for input alone sleeps on.
+        let event = told(None, &[100], async |pipe| {
+            assert!(pipe.next_output().await.is_some());
+            assert!(pipe.lock().waits.is_some());
+            assert!(pipe.push_input(input.clone()).await);
+        });
+        assert_eq!(event, Event::Input(input));
+    }
+
+    #[test]
+    fn a_session_at_work_finds_what_came_meanwhile() {
+        let pipe = Pipe::new();
+        let soon = || Some(Instant::now() + Duration::from_millis(1));
+        assert_eq!(pipe.wait(None, soon()), Event::TimedOut);
+        assert_eq!(pipe.wait(Some(0), soon()), Event::OutputRoom);
+        pipe.end_input();
+        assert_eq!(pipe.wait(None, soon()), Event::InputEnd);
+        pipe.disconnect();
+        assert_eq!(pipe.wait(Some(0), soon()), Event::Disconnected);
+    }
+}

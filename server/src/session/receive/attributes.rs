@@ -18,6 +18,7 @@ use coffre_protocol::wire::Reader;
 use md5::{Digest, Md5};
 
 use super::decide::{self, Extra};
+use super::dirlinks::ITSELF;
 use super::generator::Target;
 use super::policy::{Policy, QuickCheck};
 use super::protection::Protection;
@@ -39,7 +40,8 @@ pub(super) struct XattrExchange {
     kept: HashMap<[u8; 16], Vec<u8>>,
     kept_bytes: usize,
     /// Sets whose values were asked for, and for which entry: a client gives them once.
-    asked: HashMap<u32, Vec<u8>>,
+    /// By its path, and whether it is a directory.
+    asked: HashMap<u32, (Vec<u8>, bool)>,
 }
 
 struct Reply {
@@ -236,8 +238,8 @@ impl Receiver {
         fetched: &HashMap<u32, Vec<u8>>,
     ) -> Option<XattrSet> {
         let first = || {
-            let path = self.exchange.asked.get(&entry.xattrs()?)?;
-            let (dir, name) = self.place_of(path)?;
+            let (path, is_dir) = self.exchange.asked.get(&entry.xattrs()?)?;
+            let (dir, name) = self.place_of(path, *is_dir)?;
             self.local_xattrs(&dir, &name).ok()
         };
         let first = std::cell::LazyCell::new(first);
@@ -349,10 +351,8 @@ impl Receiver {
         have: &Stat,
         fetched: &HashMap<u32, Vec<u8>>,
     ) -> Result<(), Fatal> {
-        if self.set_attributes_of_link(entry, dir, name, have, fetched)? {
-            return Ok(());
-        }
         let mut lost = None;
+        let mut of_link = None;
         let result = self.local_xattrs_if_kept(dir, name).and_then(|local| {
             let mut wanted = self.wanted(entry, Some(have), &local, fetched);
             wanted.keep_excluded(&self.protection, &local);
@@ -361,6 +361,9 @@ impl Receiver {
                 // Stock compares no times then, and writes the list's to the nanosecond.
                 wanted.set_time(&self.policy, entry);
             }
+            if name == ITSELF && !entry.is_root() {
+                of_link = Some(wanted.split_for_link());
+            }
             let result = update(dir, name, have, &wanted);
             lost = Some(wanted);
             result
@@ -368,7 +371,11 @@ impl Receiver {
         if let Some(wanted) = &lost {
             self.tell_lost_values(entry, wanted);
         }
-        self.report_attributes(entry, result)
+        self.report_attributes(entry, result)?;
+        match of_link {
+            Some(own) => self.set_on_link(entry, &own),
+            None => Ok(()),
+        }
     }
 
     /// Says that extended attributes were left as they are.
@@ -402,19 +409,18 @@ impl Receiver {
         if let Some(set) = entry.xattrs()
             && !missing.is_empty()
         {
-            self.exchange.asked.insert(set, path_of(entry));
+            let is_dir = entry.kind() == FileKind::Directory;
+            self.exchange.asked.insert(set, (path_of(entry), is_dir));
         }
     }
 
-    fn place_of(&self, path: &[u8]) -> Option<(Arc<Dir>, Vec<u8>)> {
+    fn place_of(&self, path: &[u8], is_dir: bool) -> Option<(Arc<Dir>, Vec<u8>)> {
         let destination = self.destination.as_ref()?;
         let path = TenantPath::parse(path).ok()?;
-        if self.policy.keep_dirlinks {
-            // A directory, perhaps behind a link.
+        if self.policy.keep_dirlinks && is_dir {
             let place = destination.place(&self.root, path.as_bytes()).ok()?;
-            if let Ok(dir) = self.root.cached_dir(&place) {
-                return Some((dir, b".".to_vec()));
-            }
+            let dir = self.root.cached_dir(&place).ok()?;
+            return Some((dir, ITSELF.to_vec()));
         }
         let parent = destination
             .place(&self.root, path.parent()?.as_bytes())

@@ -342,7 +342,8 @@ impl Receiver {
             return Ok(false);
         }
         if !self.policy.dry_run || self.policy.info.backup {
-            if item.kind == Kind::Dir {
+            // A link may be what the last directory was reached by.
+            if item.kind == Kind::Dir || item.kind == Kind::Symlink && self.policy.keep_dirlinks {
                 self.forget_dir(&path);
             }
             let removed = match self.dir_at(parent) {

@@ -226,6 +226,9 @@ impl Receiver {
             return;
         };
         let Some(entry) = home.slot(slot) else { return };
+        if entry.is_implied() && self.policy.no_implied_dirs {
+            return;
+        }
         if self.policy.deletes_late() {
             if decide::keeps_time(&self.policy, FileKind::Directory) {
                 let path = directory_path(&entry);
@@ -247,6 +250,7 @@ impl Receiver {
     fn repair_time(&mut self, path: &[u8], mtime: (i64, u32)) {
         // What was changed by the name of a link has another name too.
         let may_differ = self.touched_dirs.remove(path) || self.policy.keep_dirlinks;
+        self.last_touched = None;
         if !may_differ
             || self.policy.dry_run
             || self.failed_dirs.contains(path)
@@ -255,7 +259,6 @@ impl Receiver {
         {
             return;
         }
-        self.last_touched = None;
         let Ok(Some(dir)) = self.dir_at(path) else {
             return;
         };

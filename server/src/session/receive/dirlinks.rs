@@ -10,20 +10,18 @@
 //! rest on the directory behind it, which keeps its own time. So its time differs from the
 //! client's each time anew, and is told each time.
 
-use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
 
 use coffre_protocol::flist::EntryRef;
 
-use super::attributes;
+use super::attributes::{self, Wanted};
 use super::destination::Destination;
 use super::generator::Target;
 use super::{Fatal, Receiver};
-use crate::confine::{Dir, Escape, Kind, Stat, TenantPath, TenantRoot};
+use crate::confine::{Escape, Kind, TenantPath, TenantRoot};
 
 /// The name of a [`Target`] that is its directory itself.
-const ITSELF: &[u8] = b".";
+pub(super) const ITSELF: &[u8] = b".";
 
 impl Destination {
     /// Where in the tenant's tree a directory of the list stands, or would be made.
@@ -33,7 +31,7 @@ impl Destination {
             return Ok(plain);
         }
         match root.cached_dir(&plain) {
-            Err(error) if may_be_link(&error) => Ok(root.behind_links(&plain).unwrap_or(plain)),
+            Err(error) if may_be_link(&error) => Ok(root.past_links(&plain).unwrap_or(plain)),
             _ => Ok(plain),
         }
     }
@@ -79,43 +77,18 @@ impl Receiver {
         matches!(dir.stat(name), Ok(Some(stat)) if stat.kind == Kind::Symlink)
     }
 
-    /// Sets what differs on a kept link and on the directory behind it. `false`: this is not one.
-    pub(super) fn set_attributes_of_link(
-        &mut self,
-        entry: &EntryRef<'_>,
-        dir: &Arc<Dir>,
-        name: &[u8],
-        have: &Stat,
-        fetched: &HashMap<u32, Vec<u8>>,
-    ) -> Result<bool, Fatal> {
-        if name != ITSELF || entry.is_root() {
-            return Ok(false);
-        }
-        let local = match self.local_xattrs_if_kept(dir, name) {
-            Ok(local) => local,
-            Err(error) => {
-                self.entry_failed("failed to read attributes of", entry, &error)?;
-                return Ok(true);
-            }
-        };
-        let mut behind = self.wanted(entry, Some(have), &local, fetched);
-        let own = behind.split_for_link();
-        self.tell_lost_values(entry, &behind);
-        let result = attributes::update(dir, name, have, &behind);
-        self.report_attributes(entry, result)?;
+    /// Sets what differs of what a kept link is to have itself.
+    pub(super) fn set_on_link(&mut self, entry: &EntryRef<'_>, own: &Wanted) -> Result<(), Fatal> {
         let link = match self.target(entry) {
             Ok(link) => link,
-            Err(error) => {
-                self.entry_failed("failed to stat", entry, &error)?;
-                return Ok(true);
-            }
+            Err(error) => return self.entry_failed("failed to stat", entry, &error),
         };
         if let (Some(dir), Some(have)) = (&link.dir, &link.stat)
             && have.kind == Kind::Symlink
         {
-            let result = attributes::update(dir, &link.name, have, &own);
+            let result = attributes::update(dir, &link.name, have, own);
             self.report_attributes(entry, result)?;
         }
-        Ok(true)
+        Ok(())
     }
 }

@@ -47,14 +47,9 @@ impl Walk {
         self.unvisited += 1;
     }
 
+    /// The first list has gone, which the walk had left.
     pub(super) fn list_released(&mut self) {
-        if self.place > 0 {
-            self.place -= 1;
-        } else {
-            // The walk stood at its end; the next list is first now.
-            self.slot = 0;
-            self.owner_visited = false;
-        }
+        self.place -= 1;
     }
 }
 
@@ -98,6 +93,12 @@ impl Receiver {
     /// Every list that can come has been walked.
     pub(super) fn walk_is_over(&self) -> bool {
         self.lists_complete && self.walk_is_over_for_now()
+    }
+
+    /// Whether it has been to a list behind the first: to its directory, and an entry if any.
+    pub(super) fn walk_is_within_a_later_list(&self) -> bool {
+        let place = self.walk.place;
+        place > 0 && (self.walk.slot > 0 || self.lists.get(place).is_none_or(|it| it.visited))
     }
 
     fn walk_is_over_for_now(&self) -> bool {
@@ -228,7 +229,9 @@ impl Receiver {
         }
         self.lists[place].visited = true;
         self.walk.unvisited -= 1;
-        Ok(())
+        // Here an earlier list may go, before anything of the next one is done: what that makes in
+        // the directory of the earlier one stays as a stock server leaves it.
+        self.advance()
     }
 
     /// Decides about one entry; whatever was decided, nobody waits in vain for it.

@@ -82,8 +82,10 @@ impl Receiver {
     }
 
     fn end_visits(&mut self) -> Result<(), Fatal> {
+        // A list goes when the walk is at work in the next one: the deletions there, and backups
+        // of what goes, may still make directories in those of this one.
         while self.negotiated.is_incremental()
-            && self.lists.len() > 1
+            && self.walk_is_within_a_later_list()
             && self.lists[0].is_finished()
         {
             self.mark();

@@ -41,7 +41,6 @@ impl Receiver {
         values: &HashMap<u32, Vec<u8>>,
     ) -> Result<Published, Fatal> {
         let path = path_of(entry);
-        let tree_path = self.tree_path(entry);
         let sink = match writer.finish() {
             Ok(sink) => sink,
             Err(error) => return Err(self.store_failure("write failed on", &path, &error)),
@@ -105,9 +104,11 @@ impl Receiver {
         if !self.policy.inplace {
             self.comes_from_temp_dir();
         }
-        if self.policy.delay_updates
-            && let Some(kept) = &mut self.kept
-        {
+        if self.policy.delay_updates {
+            let tree_path = self.tree_path(entry);
+            let Some(kept) = &mut self.kept else {
+                return Err(Fatal::internal("delayed updates without a place for them"));
+            };
             let held = tree_path.and_then(|path| kept.keep_whole(staged, &path));
             return match held {
                 Ok(()) => Ok(Published::Later),
