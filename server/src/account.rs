@@ -118,7 +118,10 @@ impl Account {
 
     /// The sum is not to be trusted: somebody should count.
     pub fn distrust(&self) {
-        self.lock().needs_count = true;
+        let mut state = self.lock();
+        state.needs_count = true;
+        // A count that is under way may have missed it.
+        state.changes += 1;
     }
 
     pub fn needs_count(&self) -> bool {

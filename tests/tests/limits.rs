@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use coffre_client_compat::loopfs::{FileSystem, LoopFs};
 use coffre_client_compat::sandbox::Lines;
 use coffre_client_compat::tree::{describe, noise};
-use coffre_tests::{Bed, may_run, said};
+use coffre_tests::{Bed, make_subvolume, may_run, said};
 
 const PUSH: &str = "-aH --delete src/ server:/mnt/compat/dst/";
 const MB: usize = 1_000_000;
@@ -43,31 +43,37 @@ fn used(bed: &Bed) -> (u64, u64) {
     }
 }
 
-/// The same, counted from outside.
+/// The same, counted from outside: each directory once, and each state of any other inode. Snapshots
+/// that are subvolumes have the numbers of live, and other times of change where they differ from it.
 fn counted(home: &Path) -> (u64, u64) {
-    fn walk(path: &Path, seen: &mut HashSet<u64>, sum: &mut (u64, u64)) {
+    fn walk(path: &Path, around: u64, seen: &mut HashSet<[i64; 4]>, sum: &mut (u64, u64)) {
         let stat = fs::symlink_metadata(path).unwrap();
-        if !stat.is_dir() && !seen.insert(stat.ino()) {
-            return;
-        }
-        let on_disk = stat.blocks() * 512;
-        sum.0 += match stat.is_file() {
-            true => on_disk.min(stat.size().div_ceil(4096) * 4096),
-            false => on_disk,
+        let (inode, is_around) = (stat.ino().cast_signed(), stat.dev() == around);
+        let (secs, nanos) = match stat.is_dir() {
+            true => (0, 0),
+            false => (stat.ctime(), stat.ctime_nsec()),
         };
-        sum.1 += 1;
+        if seen.insert([is_around.into(), inode, secs, nanos]) {
+            let on_disk = stat.blocks() * 512;
+            sum.0 += match stat.is_file() {
+                true => on_disk.min(stat.size().div_ceil(4096) * 4096),
+                false => on_disk,
+            };
+            sum.1 += 1;
+        }
         if stat.is_dir() {
             for entry in fs::read_dir(path).unwrap() {
                 let below = entry.unwrap().path();
                 // The server's own notes are nobody's.
                 if !below.ends_with(".manifests") {
-                    walk(&below, seen, sum);
+                    walk(&below, around, seen, sum);
                 }
             }
         }
     }
     let mut sum = (0, 0);
-    walk(home, &mut HashSet::new(), &mut sum);
+    let around = fs::symlink_metadata(home).unwrap().dev();
+    walk(home, around, &mut HashSet::new(), &mut sum);
     sum
 }
 
@@ -164,25 +170,46 @@ fn a_quota_of_files_counts_names_of_one_inode_once() {
 /// Every way in which inodes come and go, with the sum compared after each step.
 #[test]
 fn what_is_added_up_is_what_there_is() {
-    let lines = tenant("quota = \"10GiB\"\nkeep = { last = 2 }\n");
-    let Some(bed) = Bed::configured(&lines).unwrap() else {
+    let Some(bed) = Bed::configured(&tenant(ADDED_UP)).unwrap() else {
         return;
     };
-    used(&bed);
+    adds_up(&bed, &|when| assert_counts(&bed, when));
+}
+
+/// The same where snapshots are subvolumes: right by and by, since a change there is counted anew.
+#[test]
+fn what_is_added_up_of_subvolumes_is_what_there_is() {
+    if !may_run() {
+        return;
+    }
+    let disk = LoopFs::make(FileSystem::Btrfs, 1 << 30).unwrap();
+    let store = disk.path().join("store");
+    fs::create_dir_all(store.join("compat")).unwrap();
+    make_subvolume(&store.join("compat/live"));
+    let bed = Bed::configured_with_store(&store, &tenant(ADDED_UP)).unwrap();
+    adds_up(&bed, &|when| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while used(&bed).1 != counted(&bed.coffre.home()).1 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_counts(&bed, when);
+    });
+}
+
+const ADDED_UP: &str = "quota = \"10GiB\"\nkeep = { last = 2 }\n";
+
+fn adds_up(bed: &Bed, assert_counts: &dyn Fn(&str)) {
+    used(bed);
     let source = bed.source().unwrap();
     let path = |name: &str| source.path(name);
-    files(&bed, 0..40, 1, 20_000);
+    files(bed, 0..40, 1, 20_000);
     source.hard_link("d1/f1", "other/name").unwrap();
     std::os::unix::fs::symlink("elsewhere", path("link")).unwrap();
     bed.push_well(PUSH).unwrap();
-    assert_counts(&bed, "first");
+    assert_counts("first");
     type Edit<'a> = (&'a str, Box<dyn Fn() + 'a>, &'a str);
     let edits: [Edit<'_>; 9] = [
-        (
-            "rewritten",
-            Box::new(|| files(&bed, 0..10, 2, 30_000)),
-            PUSH,
-        ),
+        ("rewritten", Box::new(|| files(bed, 0..10, 2, 30_000)), PUSH),
         ("nothing", Box::new(|| ()), PUSH),
         (
             "modes of files that history shares",
@@ -263,7 +290,7 @@ fn what_is_added_up_is_what_there_is() {
             // An option that this version refuses.
             assert_eq!(outcome.exit, 4, "{what}: {}", said(&outcome));
         }
-        assert_counts(&bed, what);
+        assert_counts(what);
         bed.coffre.snapshot().unwrap();
         // The prune after it runs in the background.
         let snapshots = bed.coffre.home().join("snapshots");
@@ -271,10 +298,10 @@ fn what_is_added_up_is_what_there_is() {
             std::thread::sleep(Duration::from_millis(20));
         }
         let deadline = Instant::now() + Duration::from_secs(5);
-        while used(&bed).1 != counted(&bed.coffre.home()).1 && Instant::now() < deadline {
+        while used(bed).1 != counted(&bed.coffre.home()).1 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(50));
         }
-        assert_counts(&bed, &format!("{what}, and a snapshot"));
+        assert_counts(&format!("{what}, and a snapshot"));
     }
 }
 

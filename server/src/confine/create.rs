@@ -141,6 +141,7 @@ impl Dir {
         let mut links = self.shared.live_state.links_change();
         match replace {
             Replace::No => {
+                self.shared.names_change();
                 linkat(from_dir.fd(), from_name, self.fd(), name, AtFlags::empty())?;
             }
             Replace::Yes => {

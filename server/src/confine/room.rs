@@ -5,15 +5,17 @@
 //! The names are looked at only where somebody counts.
 //!
 //! Where live is a btrfs subvolume, its snapshots have what it had without a link that could be
-//! seen. What was born before the newest of them is not gone when live has it no more; and when it
-//! is changed in place, there are two of it, and the tenant's tree is to be counted anew.
+//! seen. What has not changed since the newest of them is not gone when live has it no more; and
+//! when it changes, there are two of it. A name more or less changes a file, too, and every entry
+//! its directory, so what is added up is an estimate there: the first change of a session asks for
+//! the tenant's trees to be counted anew.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, FileType, StatxFlags, fstat, fstatvfs, statat, statx};
+use rustix::fs::{AtFlags, FileType, StatxFlags, fstat, fstatvfs, makedev, statat, statx};
 
 use super::root::Shared;
 use super::stat::FileTime;
@@ -25,16 +27,24 @@ const LOOK_EVERY: u64 = 4 << 20;
 /// What making an inode counts for in that.
 const INODE: u64 = 64 << 10;
 
+/// Up to when the files of live are in a snapshot that shares no inode with it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frozen {
+    /// When the newest snapshot that is a subvolume was made.
+    pub(super) at: FileTime,
+    /// Of live: what lies beside it is in no snapshot.
+    pub(super) device: u64,
+}
+
 /// See the module's story.
 pub(super) struct Room {
     account: Arc<Account>,
-    /// When the newest snapshot that is a subvolume was made.
-    frozen: Option<FileTime>,
+    frozen: Option<Frozen>,
     since_look: AtomicU64,
 }
 
 impl Room {
-    pub(super) fn new(account: Arc<Account>, frozen: Option<FileTime>) -> Self {
+    pub(super) fn new(account: Arc<Account>, frozen: Option<Frozen>) -> Self {
         Self {
             account,
             frozen,
@@ -86,6 +96,7 @@ impl Shared {
         if !self.room.account.counts() {
             return None;
         }
+        self.names_change();
         let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         if self.is_frozen(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             return None;
@@ -106,6 +117,7 @@ impl Shared {
         if !self.room.account.counts() {
             return None;
         }
+        self.names_change();
         let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         let is_frozen = self.is_frozen(dir, name, AtFlags::SYMLINK_NOFOLLOW);
         (!is_frozen).then(|| charge_of(&stat))
@@ -116,16 +128,25 @@ impl Shared {
         let Some(frozen) = self.room.frozen else {
             return false;
         };
-        let born = statx(dir, name, flags, StatxFlags::BTIME).map(|stat| FileTime {
-            secs: stat.stx_btime.tv_sec,
-            nanos: stat.stx_btime.tv_nsec,
-        });
-        born.is_ok_and(|born| born <= frozen)
+        statx(dir, name, flags, StatxFlags::CTIME).is_ok_and(|stat| {
+            let changed = FileTime {
+                secs: stat.stx_ctime.tv_sec,
+                nanos: stat.stx_ctime.tv_nsec,
+            };
+            changed <= frozen.at && makedev(stat.stx_dev_major, stat.stx_dev_minor) == frozen.device
+        })
     }
 
     /// A file is about to be changed in place; it is open or held by this descriptor.
     pub(super) fn will_change(&self, inode: BorrowedFd<'_>) {
         if self.room.account.counts() && self.is_frozen(inode, b"", AtFlags::EMPTY_PATH) {
+            self.has_come(inode);
+        }
+    }
+
+    /// Names come or go: what is added up is an estimate where snapshots share no inodes.
+    pub(super) fn names_change(&self) {
+        if self.room.frozen.is_some() && self.room.account.counts() {
             self.room.account.distrust();
         }
     }
@@ -135,6 +156,7 @@ impl Shared {
         if self.room.account.counts()
             && let Ok(stat) = fstat(inode)
         {
+            self.names_change();
             self.room.account.add(signed(charge_of(&stat)), 1);
         }
     }
@@ -151,6 +173,7 @@ impl Shared {
         if self.room.account.counts()
             && let Ok(stat) = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
         {
+            self.names_change();
             self.room.account.add(signed(charge_of(&stat)), 1);
         }
     }

@@ -22,7 +22,7 @@ use super::links::LiveState;
 use super::list::list_directory;
 use super::metadata::Metadata;
 use super::path::TenantPath;
-use super::room::Room;
+use super::room::{Frozen, Room};
 use super::stat::{Kind, Stat};
 use crate::account::Account;
 use crate::snapshot::newest_subvolume;
@@ -120,10 +120,10 @@ impl TenantRoot {
         let partial = open_or_make(home.as_fd(), PARTIAL, 0o700)?;
         let staging = open_or_make(home.as_fd(), STAGING, 0o700)?;
         let (inner_staging, frozen) = if device(&staging)? == device(&live)? {
-            (None, Ok(None))
+            (None, None)
         } else {
             let inner = open_or_make(live.as_fd(), INNER_STAGING, 0o700)?;
-            (Some(inner), newest_subvolume(path))
+            (Some(inner), frozen(path, &live, &account)?)
         };
         let work = Work {
             staging,
@@ -133,7 +133,6 @@ impl TenantRoot {
             serial: AtomicU64::new(0),
         };
         let has_inner_staging = work.inner_staging.is_some();
-        let frozen = frozen.map_err(|error| io::Error::other(error.to_string()))?;
         Self::new(
             live,
             Some(work),
@@ -447,6 +446,23 @@ fn open_or_make(
         account.add(super::room::size_of_new(&directory)?, 1);
     }
     Ok(directory)
+}
+
+/// Which files of live a snapshot has without sharing them, where somebody counts.
+fn frozen(home: &Path, live: &OwnedFd, account: &Account) -> io::Result<Option<Frozen>> {
+    if !account.counts() {
+        return Ok(None);
+    }
+    let device = device(live)?;
+    match newest_subvolume(home) {
+        Ok(newest) => Ok(newest.map(|at| Frozen { at, device })),
+        Err(error) => {
+            // A push need not fail for a snapshot that cannot be looked at.
+            tracing::warn!(%error, "what a quota counts is an estimate until it can");
+            account.distrust();
+            Ok(None)
+        }
+    }
 }
 
 fn device(fd: &OwnedFd) -> io::Result<u64> {

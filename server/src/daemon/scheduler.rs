@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 use super::Daemon;
 use super::prune;
 use super::taking::NotTaken;
-use super::usage;
+use super::usage::{self, CountedUsage};
 use crate::catalogue::{CatalogueError, Reason, TenantState};
 use crate::config::{Config, Tenant};
 use crate::control::facts::PruneFacts;
@@ -81,8 +81,15 @@ impl Scheduler {
     }
 }
 
-/// A count of a tree that changed meanwhile is nearly right; the next try is not before this.
-const COUNT_AGAIN: Duration = Duration::from_secs(3600);
+/// A count of a tree that changed meanwhile is nearly right. Counting anew may take this part of the
+/// time, so the next try waits so many times as long as the last one took …
+const COUNT_REST: u32 = 50;
+
+/// … but no less than this …
+const COUNT_AGAIN_SOONEST: Duration = Duration::from_secs(5);
+
+/// … and no longer. After an error it waits so long.
+const COUNT_AGAIN_LATEST: Duration = Duration::from_secs(3600);
 
 /// What is due for a tenant, and when.
 #[derive(Debug, Clone, Copy)]
@@ -144,6 +151,8 @@ impl Drop for Pruning<'_> {
     fn drop(&mut self) {
         self.scheduler
             .with(self.tenant, |underway| underway.prune = false);
+        // What was freed may have to be counted.
+        self.scheduler.wake();
     }
 }
 
@@ -193,7 +202,9 @@ impl Daemon {
         let now = Timestamp::now();
         let mut sleep = LONGEST_SLEEP;
         for tenant in self.tenants() {
-            self.start_count_if_due(&tenant);
+            if let Some(wait) = self.start_count_if_due(&tenant) {
+                sleep = sleep.min(wait + Duration::from_millis(5));
+            }
             if let Some(wait) = self.start_scrub_if_due(&tenant, now)? {
                 sleep = sleep.min(wait + Duration::from_millis(5));
             }
@@ -230,34 +241,48 @@ impl Daemon {
         Ok(sleep)
     }
 
-    /// Counts a tree in the background where its quota needs it.
-    fn start_count_if_due(self: &Arc<Self>, tenant: &Arc<TenantHandle>) {
+    /// Counts a tree in the background where its quota needs it. Gives how long that has to wait.
+    fn start_count_if_due(self: &Arc<Self>, tenant: &Arc<TenantHandle>) -> Option<Duration> {
         let name = tenant.name();
         let now = Instant::now();
-        let mine = self.scheduler().with(name, |underway| {
+        let wait = self.scheduler().with(name, |underway| {
             let is_old = |at: Instant| now.saturating_duration_since(at) > usage::TRUSTED_FOR;
             if underway.counted.is_some_and(is_old) {
                 tenant.account.distrust();
             }
-            let due = tenant.account.needs_count()
-                && !underway.count
-                && underway.count_not_before.is_none_or(|at| at <= now);
-            underway.count |= due;
-            due
+            if !tenant.account.needs_count() || underway.count {
+                return None;
+            }
+            let not_before = underway.count_not_before.unwrap_or(now);
+            underway.count = not_before <= now;
+            Some(not_before.saturating_duration_since(now))
         });
-        if !mine {
-            return;
+        if wait != Some(Duration::ZERO) {
+            return wait;
         }
         let daemon = Arc::clone(self);
         let tenant = Arc::clone(tenant);
         tokio::spawn(async move {
-            let exact = daemon.count_usage(&tenant).await;
+            let counted = daemon.count_usage(&tenant).await;
+            let now = Instant::now();
+            let wait = match counted {
+                CountedUsage::Exact => None,
+                CountedUsage::Nearly(took) => Some(
+                    took.saturating_mul(COUNT_REST)
+                        .clamp(COUNT_AGAIN_SOONEST, COUNT_AGAIN_LATEST),
+                ),
+                CountedUsage::Failed => Some(COUNT_AGAIN_LATEST),
+            };
             daemon.scheduler().with(tenant.name(), |underway| {
                 underway.count = false;
-                underway.counted = exact.then(Instant::now).or(underway.counted);
-                underway.count_not_before = (!exact).then(|| Instant::now() + COUNT_AGAIN);
+                if wait.is_none() {
+                    underway.counted = Some(now);
+                }
+                underway.count_not_before = wait.map(|wait| now + wait);
             });
+            daemon.scheduler().wake();
         });
+        None
     }
 
     /// When the tenant's next snapshot is due; in the past or now: it is.

@@ -222,7 +222,10 @@ fn notes(taken: &Taken) -> Vec<String> {
     for border in &taken.borders {
         notes.push(match border {
             Border::Directory(path) => {
-                format!("{path} is a mount point; it is an empty directory in the snapshot")
+                format!(
+                    "{path} is a mount point or a subvolume; it is an empty directory in the \
+                     snapshot"
+                )
             }
             Border::File(path) => {
                 format!("{path} is a mount point; it is not in the snapshot")

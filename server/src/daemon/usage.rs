@@ -2,7 +2,7 @@
 //! the background when it is not known or not to be trusted, and written down after each change.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tracing::{error, info, warn};
@@ -74,12 +74,24 @@ pub(super) fn facts(account: &Account) -> Option<QuotaFacts> {
     })
 }
 
+/// What came of a count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CountedUsage {
+    /// Or the daemon is about to end.
+    Exact,
+    /// Something changed meanwhile. How long it took.
+    Nearly(Duration),
+    /// Told in the log.
+    Failed,
+}
+
 impl Daemon {
-    /// Counts the tenant's tree. `false`: something changed meanwhile, or it failed; later again.
-    pub(super) async fn count_usage(&self, tenant: &Arc<TenantHandle>) -> bool {
+    /// Counts the tenant's tree.
+    pub(super) async fn count_usage(&self, tenant: &Arc<TenantHandle>) -> CountedUsage {
         let Ok(_turn) = self.work().counts.acquire().await else {
-            return true;
+            return CountedUsage::Exact;
         };
+        let started = Instant::now();
         let account = &tenant.account;
         let began = account.count_begins();
         let home = tenant.home().to_owned();
@@ -91,14 +103,14 @@ impl Daemon {
             .await;
         let used = match counted {
             Ok(Ok(used)) => used,
-            Ok(Err(_)) if self.work().is_stopping() => return true,
+            Ok(Err(_)) if self.work().is_stopping() => return CountedUsage::Exact,
             Ok(Err(e)) => {
                 error!(tenant = tenant.name(), "cannot count what it has: {e}");
-                return false;
+                return CountedUsage::Failed;
             }
             Err(e) => {
                 error!(tenant = tenant.name(), "{e}");
-                return false;
+                return CountedUsage::Failed;
             }
         };
         let exact = account.counted(used, began) && tenant.gate.sessions() == 0;
@@ -116,6 +128,9 @@ impl Daemon {
         if let Err(e) = self.catalogue().record_count(name, used, exact) {
             error!(tenant = name, "{e}");
         }
-        exact
+        match exact {
+            true => CountedUsage::Exact,
+            false => CountedUsage::Nearly(started.elapsed()),
+        }
     }
 }

@@ -180,9 +180,10 @@ pub(super) fn remove_tree(
                 Err(Errno::WOULDBLOCK) => return Ok(Removed::default()),
                 other => other.map_err(fail)?,
             }
-            // What shared versions of files with it, and what it had alone, nobody has looked at.
-            progress.uncounted();
             if subvolume::destroy(home, file_name, &top).map_err(fail)? {
+                // What shared versions of files with it, and what it had alone, nobody has looked
+                // at.
+                progress.uncounted();
                 progress.advance(0, 1);
                 return Ok(Removed {
                     finished: true,
@@ -238,9 +239,13 @@ pub(super) fn remove_tree(
         parent: Arc::clone(&snapshots),
         name: file_name.to_owned(),
     };
-    walk::run(threads, vec![first], |doomed, found, scratch| {
+    let emptied = walk::run(threads, vec![first], |doomed, found, scratch| {
         removal.empty(doomed, found, scratch)
-    })?;
+    });
+    if is_subvolume {
+        progress.uncounted();
+    }
+    emptied?;
     Ok(Removed {
         finished: !removal.stop.into_inner(),
         files: removal.files.into_inner(),

@@ -128,6 +128,7 @@ mod tests {
         assert_eq!(size_of::<Named>(), 4096);
         assert_eq!(size_of::<NamedV2>(), 4096);
         assert_eq!(size_of::<Info>(), 504);
+        assert_eq!(std::mem::offset_of!(Info, uuid), 296);
         assert_eq!(SNAPSHOT, 0x5000_9417);
         assert_eq!(DESTROY, 0x5000_940f);
         assert_eq!(INFO, 0x81f8_943c);
