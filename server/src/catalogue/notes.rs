@@ -7,13 +7,15 @@
 //! another process (`coffre verify`) would take a changed content for damage.
 //!
 //! The connection is one of its own. Confined sessions use it: all it needs is open by then. What
-//! it commits may be lost with the power, which costs reading a file later, and no more: a note
-//! says for which size and time it holds, and of which file it is.
+//! it commits may be lost with the power. A note that is lost costs reading a file. One that had
+//! been taken back and is there again says for which size and time it holds, so nobody is misled
+//! by it but verify, which names such a file: its content is another than the one that was summed.
 //!
 //! Notes of files that are gone stay until a verification has seen all that is there
 //! ([`Notes::forget_others`]), or the inode number is used again.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -211,18 +213,29 @@ impl Notes for TenantNotes {
         }
     }
 
-    fn forget(&self, file: &Identity) {
+    fn forget(&self, file: &Identity) -> io::Result<()> {
         self.gathered().retain(|(inode, _), _| *inode != file.inode);
         if self.table.is_read_only {
-            return;
+            return Ok(());
         }
         let connection = self.table.lock();
         let forget = || {
-            connection
-                .prepare_cached("DELETE FROM notes WHERE tenant = ?1 AND inode = ?2")?
-                .execute(params![self.tenant, signed(file.inode)])
+            // Most files that change have none: to look costs no transaction.
+            let is_known = connection
+                .prepare_cached("SELECT 1 FROM notes WHERE tenant = ?1 AND inode = ?2 LIMIT 1")?
+                .exists(params![self.tenant, signed(file.inode)])?;
+            if is_known {
+                connection
+                    .prepare_cached("DELETE FROM notes WHERE tenant = ?1 AND inode = ?2")?
+                    .execute(params![self.tenant, signed(file.inode)])?;
+            }
+            Ok(())
         };
-        self.table.told("write", forget());
+        forget().map_err(|error: rusqlite::Error| {
+            io::Error::other(format!(
+                "the sum of its content cannot be taken back from the catalogue: {error}"
+            ))
+        })
     }
 
     fn flush(&self) {
@@ -333,7 +346,7 @@ mod tests {
         one.flush();
         assert!(elsewhere.note(&file(7, b"1"), "sum").is_some());
         one.keep(&file(7, b"1"), "sum", b"newer");
-        one.forget(&file(7, b"1"));
+        one.forget(&file(7, b"1")).unwrap();
         one.flush();
         assert_eq!(elsewhere.note(&file(7, b"1"), "sum"), None);
     }

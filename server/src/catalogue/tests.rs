@@ -201,16 +201,12 @@ fn a_push_left_open_by_a_dead_daemon_broke_off() {
     assert!(!catalogue.is_dirty("web01").unwrap());
 }
 
+/// Tells the test that it is the process to be killed, and where.
 const STORAGE: &str = "COFFRE_TEST_CATALOGUE_STORAGE";
 
-/// Not a test of its own: what the child process runs, until it is killed.
-#[test]
-#[ignore = "run by the test that kills it"]
-fn child_starts_a_push_and_waits() {
-    let Some(storage) = std::env::var_os(STORAGE).map(PathBuf::from) else {
-        return;
-    };
-    let catalogue = Catalogue::open(&storage).unwrap();
+/// What the process that is killed does.
+fn start_a_push_and_wait(storage: &Path) -> ! {
+    let catalogue = Catalogue::open(storage).unwrap();
     catalogue.mark_push_started("web01", "1", at(NOON)).unwrap();
     fs::write(storage.join("touched"), "").unwrap();
     loop {
@@ -220,12 +216,14 @@ fn child_starts_a_push_and_waits() {
 
 #[test]
 fn a_push_killed_with_its_daemon_makes_dirty() {
+    if let Some(storage) = std::env::var_os(STORAGE) {
+        start_a_push_and_wait(Path::new(&storage));
+    }
     let storage = TempDir::new().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "catalogue::tests::child_starts_a_push_and_waits",
-            "--ignored",
+            "catalogue::tests::a_push_killed_with_its_daemon_makes_dirty",
         ])
         .env(STORAGE, storage.path())
         .stdout(Stdio::null())

@@ -38,8 +38,9 @@ pub trait Notes: std::fmt::Debug + Send + Sync {
     /// May be kept for a while before others see it, until [`Notes::flush`].
     fn keep(&self, file: &Identity, name: &str, value: &[u8]);
 
-    /// Everything that was noted of a file, for others too, before this returns.
-    fn forget(&self, file: &Identity);
+    /// Everything that was noted of a file, for others too, before this returns. Errors: it could
+    /// not be taken back, so what it says must not become wrong.
+    fn forget(&self, file: &Identity) -> io::Result<()>;
 
     /// Others see what was kept.
     fn flush(&self);
@@ -87,10 +88,10 @@ impl Place {
     }
 
     /// Forgets all that was noted of a file: it was said of a content that is about to change.
+    /// Errors: it could not be, and the content must stay as it is.
     pub(super) fn forget(&self, file: &Inode<'_>) -> io::Result<()> {
         if let Some((notes, file)) = self.beside(file)? {
-            notes.forget(&file);
-            return Ok(());
+            return notes.forget(&file);
         }
         for name in file.xattr_names()?.iter() {
             if name.starts_with(SERVER_PREFIX) {

@@ -154,10 +154,11 @@ impl Dir {
         }
         drop(links);
         let mut staged = self.stage(is.inode.mode)?;
-        copy_file(&inode, &open_for_reading(&inode)?, &staged)?;
-        self.shared
-            .notes
-            .forget(&Inode::open(staged.file().as_fd()))?;
+        copy_content(staged.shared(), &open_for_reading(&inode)?, staged.file())?;
+        let copy = Inode::open(staged.file().as_fd());
+        copy_attributes(&inode, &inode.stat()?, &copy)?;
+        // What was copied with the attributes; beside the files, nothing was noted of it yet.
+        self.shared.notes.forget(&copy)?;
         self.replace_all_names(staged.name_in_staging()?, name, &is)?;
         self.shared.has_come(staged.file().as_fd());
         Ok(staged.into_file())

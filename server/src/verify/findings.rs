@@ -32,6 +32,14 @@ pub enum What {
 }
 
 impl What {
+    /// Whether there are files below that nobody has come to, where this is said of a directory.
+    pub(super) fn hides_files(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreadable { .. } | Self::Manifest { .. } | Self::Extra { directory: true }
+        )
+    }
+
     /// A word for programs.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -212,6 +212,8 @@ struct Run<'a> {
     next_chunk: u64,
     at: Cursor,
     saved: Instant,
+    /// A directory or a manifest could not be read: there are files that were not seen.
+    has_unseen: bool,
     /// Findings by tree that turned out not to be there any more are not told.
     unsaved: Vec<Finding>,
     stopped: bool,
@@ -235,6 +237,7 @@ impl<'a> Run<'a> {
             next_chunk: 0,
             at: Cursor::default(),
             saved: Instant::now(),
+            has_unseen: false,
             unsaved: Vec::new(),
             stopped: false,
         };
@@ -294,6 +297,7 @@ impl<'a> Run<'a> {
                 }
                 let is_before = self.is_before();
                 for (path, what) in listed.wrong {
+                    self.has_unseen |= what.hides_files();
                     if !is_before {
                         in_tree.push(Finding {
                             tree: tree.name.clone(),
@@ -435,7 +439,7 @@ impl<'a> Run<'a> {
         let (Some(notes), None) = (&self.task.notes, self.task.only) else {
             return Ok(());
         };
-        if self.stopped || self.watch.cancelled() {
+        if self.stopped || self.watch.cancelled() || self.has_unseen {
             return Ok(());
         }
         // A snapshot that has been taken meanwhile holds files that may have left live since.

@@ -225,7 +225,7 @@ impl Tour {
                 SnapshotError::Io { source, .. } => source,
                 other => io::Error::other(other.to_string()),
             };
-            if !self.is_live {
+            if !self.is_live || error.kind() != io::ErrorKind::NotFound {
                 listed.wrong.push((path.clone(), unreadable(&error)));
             }
         }

@@ -5,42 +5,34 @@ use std::time::Duration;
 
 use super::*;
 
-/// Tells the child what to work on.
+/// Tells a test that it is the process to be killed, and what to work on.
 const HOME: &str = "COFFRE_TEST_CRASH_HOME";
-
-/// Not a test of its own: what the child process runs, until it is killed.
-#[test]
-#[ignore = "run by the tests that kill it"]
-fn child_takes_and_removes_for_ever() {
-    let Some(home) = std::env::var_os(HOME).map(PathBuf::from) else {
-        return;
-    };
-    let mut when = at(NOON);
-    loop {
-        let taken = take(&home, when, State::Complete, &()).unwrap();
-        when = Timestamp::from_second(taken.name.time().as_second() + 1).unwrap();
-        let ours = list(&home).unwrap();
-        if ours.len() > 2 {
-            remove(&home, ours[0].name, None, &()).unwrap();
-        }
-    }
-}
 
 /// The time of the first snapshot that the child takes.
 const FIRST: &str = "COFFRE_TEST_CRASH_FIRST";
 
-/// Not a test of its own.
-#[test]
-#[ignore = "run by the tests that kill it"]
-fn child_recycles_for_ever() {
-    let Some(home) = std::env::var_os(HOME).map(PathBuf::from) else {
-        return;
-    };
-    let mut when = at(&std::env::var(FIRST).unwrap());
+/// Where to work until killed, and from which time on. `None`: this is the process that kills.
+fn as_child() -> Option<(PathBuf, Timestamp)> {
+    let home = std::env::var_os(HOME)?;
+    Some((home.into(), at(&std::env::var(FIRST).unwrap())))
+}
+
+fn take_and_remove_for_ever(home: &Path, mut when: Timestamp) -> ! {
     loop {
-        let ours = list(&home).unwrap();
+        let taken = take(home, when, State::Complete, &()).unwrap();
+        when = Timestamp::from_second(taken.name.time().as_second() + 1).unwrap();
+        let ours = list(home).unwrap();
+        if ours.len() > 2 {
+            remove(home, ours[0].name, None, &()).unwrap();
+        }
+    }
+}
+
+fn recycle_for_ever(home: &Path, mut when: Timestamp) -> ! {
+    loop {
+        let ours = list(home).unwrap();
         let old = ours.first().filter(|_| ours.len() > 2).map(|s| s.name);
-        let taken = take_recycling(&home, when, State::Complete, old, &()).unwrap();
+        let taken = take_recycling(home, when, State::Complete, old, &()).unwrap();
         assert_eq!((taken.recycled, taken.not_recycled), (old, None));
         when = Timestamp::from_second(taken.name.time().as_second() + 1).unwrap();
     }
@@ -48,6 +40,9 @@ fn child_recycles_for_ever() {
 
 #[test]
 fn a_kill_while_recycling_leaves_only_whole_snapshots() {
+    if let Some((home, when)) = as_child() {
+        recycle_for_ever(&home, when);
+    }
     let tenant = Tenant::new();
     let mut known: BTreeMap<SnapshotName, BTreeMap<PathBuf, Seen>> = BTreeMap::new();
     let mut building = 0;
@@ -80,7 +75,11 @@ fn a_kill_while_recycling_leaves_only_whole_snapshots() {
         }
         let now = look(&tenant.live());
         let first = format!("2026-11-20T12:{round:02}:10Z");
-        let mut child = start(&tenant.home, "child_recycles_for_ever", &first);
+        let mut child = start(
+            &tenant.home,
+            "a_kill_while_recycling_leaves_only_whole_snapshots",
+            &first,
+        );
         for _ in 0..20_000 {
             let begun = |name: &String| name.starts_with(".building-");
             if tenant.home.join("snapshots").exists() && tenant.stages().iter().any(begun) {
@@ -111,15 +110,12 @@ fn a_kill_while_recycling_leaves_only_whole_snapshots() {
     assert!(building > 0, "no kill hit the work");
 }
 
-fn start_child(home: &Path) -> Child {
-    start(home, "child_takes_and_removes_for_ever", NOON)
-}
-
-fn start(home: &Path, what: &str, first: &str) -> Child {
+/// Starts a test of this file as the process to be killed.
+fn start(home: &Path, test: &str, first: &str) -> Child {
     let this = std::env::current_exe().unwrap();
-    let name = format!("snapshot::tests::crash::{what}");
+    let name = format!("snapshot::tests::crash::{test}");
     Command::new(this)
-        .args(["--exact", &name, "--ignored", "--test-threads=1"])
+        .args(["--exact", &name, "--test-threads=1"])
         .env(FIRST, first)
         .env(HOME, home)
         .stdout(Stdio::null())
@@ -128,8 +124,14 @@ fn start(home: &Path, what: &str, first: &str) -> Child {
         .unwrap()
 }
 
+const AT_ANY_MOMENT: &str =
+    "a_kill_at_any_moment_leaves_only_whole_snapshots_and_an_untouched_live";
+
 #[test]
 fn a_kill_at_any_moment_leaves_only_whole_snapshots_and_an_untouched_live() {
+    if let Some((home, when)) = as_child() {
+        take_and_remove_for_ever(&home, when);
+    }
     let tenant = Tenant::new();
     for i in 0..1500 {
         tenant.write(&format!("{}/{}/{i}", i % 40, i % 11), "x");
@@ -146,7 +148,7 @@ pub(super) fn kill_at_any_moment(tenant: &Tenant) -> (u32, u32, u32) {
     let before = look(&tenant.live());
     let (mut building, mut removing, mut committed) = (0, 0, 0);
     for round in 0..24_u64 {
-        let mut child = start_child(&tenant.home);
+        let mut child = start(&tenant.home, AT_ANY_MOMENT, NOON);
         // Any moment, but near each kind of work: a little after its name has shown up.
         let wanted = [".building-", "2026-", ".removing-"][round as usize % 3];
         for _ in 0..20_000 {
