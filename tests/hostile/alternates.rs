@@ -28,6 +28,18 @@ fn bait(yard: &Yard) {
     }
 }
 
+/// What the client has, in `/tree/inside`.
+fn stand_in(live: &Path) {
+    let inside = Builder::at(&live.join("tree/inside")).unwrap();
+    for name in ["keep", "d/keep"] {
+        inside
+            .file(name, b"mine")
+            .unwrap()
+            .time(name, WHEN, 0)
+            .unwrap();
+    }
+}
+
 fn is_untouched(yard: &Yard, what: &str) {
     let live = yard.bed.coffre.home().join("live/new");
     for name in ["keep", "d/keep"] {
@@ -51,7 +63,19 @@ fn nothing_outside_is_linked_copied_or_taken_for_there() {
     let home = yard.bed.coffre.home();
     let live = home.join("live");
     bait(&yard);
+    // Inside stands what the client has, so that there is something to be found.
+    stand_in(&live);
     yard.during(|| {
+        // What is inside is taken: so the ways below would be, too.
+        for option in OPTIONS {
+            let command = format!("-a {option}=/tree/inside spool/ server:/new/");
+            yard.bed.push_well(&command).unwrap();
+            let links = fs::metadata(live.join("new/keep")).map(|file| file.nlink());
+            let expected = [Some(2), Some(1), None];
+            let at = OPTIONS.iter().position(|other| other == option);
+            assert_eq!(links.ok(), expected[at.unwrap()], "{option}");
+            let _ = fs::remove_dir_all(live.join("new"));
+        }
         // By the argument alone.
         let (outside, history) = (yard.outside.display(), yard.history().display().to_string());
         for option in OPTIONS {
@@ -130,17 +154,10 @@ fn a_directory_that_is_turned_outside_during_the_push_is_not_followed() {
     let home = yard.bed.coffre.home();
     let live = home.join("live");
     bait(&yard);
-    // Inside stands what the client has, so that there is something to be found.
-    let inside = Builder::at(&live.join("tree/inside")).unwrap();
-    for name in ["keep", "d/keep"] {
-        inside
-            .file(name, b"mine")
-            .unwrap()
-            .time(name, WHEN, 0)
-            .unwrap();
-    }
+    stand_in(&live);
     symlink("inside", live.join("tree/other")).unwrap();
     let turns = AtomicU32::new(0);
+    let mut well = [0; OPTIONS.len()];
     yard.during(|| {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -163,7 +180,7 @@ fn a_directory_that_is_turned_outside_during_the_push_is_not_followed() {
             });
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 for round in 0..rounds {
-                    for option in ["--link-dest", "--copy-dest"] {
+                    for (at, option) in OPTIONS.iter().enumerate() {
                         let dir = ["other", "inside"][round as usize % 2];
                         let command = format!("-a {option}=/tree/{dir} spool/ server:/new/");
                         let outcome = yard.bed.push(&command).unwrap();
@@ -171,6 +188,7 @@ fn a_directory_that_is_turned_outside_during_the_push_is_not_followed() {
                         // 4: it led outside when it was looked for.
                         let known = [0, 3, 4, 23, 24].contains(&outcome.exit);
                         assert!(known && !outcome.timed_out, "{what}");
+                        well[at] += u32::from(outcome.exit == 0);
                         for name in ["keep", "d/keep"] {
                             if let Ok(content) = fs::read(live.join("new").join(name)) {
                                 assert_eq!(content, b"mine", "{what}: {name}");
@@ -186,5 +204,11 @@ fn a_directory_that_is_turned_outside_during_the_push_is_not_followed() {
             }
         });
     });
-    println!("{} turns in {} pushes", turns.into_inner(), 2 * rounds);
+    let turns = turns.into_inner();
+    println!(
+        "{turns} turns in {} pushes, {well:?} ended well",
+        3 * rounds
+    );
+    assert!(u64::from(turns) > 5 * rounds, "{turns}");
+    assert!(!well.contains(&0), "no push got through: {well:?}");
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use coffre_tests::{number_from_env, said};
 
+use crate::replies::FIRST_REQUEST;
 use crate::wire::Wire;
 use crate::yard::Yard;
 
@@ -143,6 +144,32 @@ fn links_of_the_same_session_are_not_followed_outside() {
     });
 }
 
+/// Such a list does something: where an earlier session left a link that stays inside, the file
+/// comes behind it.
+#[test]
+fn a_list_reaches_what_is_behind_a_link_that_stays_inside() {
+    let Some(yard) = Yard::new("", "") else {
+        return;
+    };
+    let live = yard.bed.coffre.home().join("live/dst");
+    fs::create_dir_all(live.join("inside")).unwrap();
+    symlink("inside", live.join("ln")).unwrap();
+    yard.during(|| {
+        let mut peer = yard.peer("rsync --server -rlK . /dst");
+        let list = Wire::old().dir(b".").dir(b"ln").file(b"ln/evil", 4);
+        peer.say(list.end());
+        assert!(peer.hear(FIRST_REQUEST) >= FIRST_REQUEST);
+        let seed = peer.seed();
+        peer.say(Wire::default().whole_reply(2, b"evil", seed));
+        peer.say((0..3).fold(Wire::default(), |wire, _| wire.done()));
+        peer.hear(0);
+        assert!(!peer.end().timed_out);
+        assert_eq!(fs::read(live.join("inside/evil")).unwrap(), b"evil");
+        assert!(live.join("ln").is_symlink());
+        fs::remove_dir_all(live.join("inside")).unwrap();
+    });
+}
+
 #[test]
 fn links_that_are_turned_while_the_push_runs_lead_nowhere() {
     let Some(yard) = Yard::new("", "") else {
@@ -160,11 +187,14 @@ fn links_that_are_turned_while_the_push_runs_lead_nowhere() {
         }
     }
     fs::create_dir_all(live.join("inside/d")).unwrap();
-    let ways: Vec<PathBuf> = ["inside", "../../outside", "../../snapshots", "nowhere"]
-        .map(PathBuf::from)
-        .into();
+    let outside = ["../../outside", "../../snapshots", "nowhere"];
+    let ways: Vec<PathBuf> = outside
+        .iter()
+        .flat_map(|way| ["inside", way].map(PathBuf::from))
+        .collect();
     let turns = AtomicU32::new(0);
-    let mut well = 0;
+    let came = || fs::read_dir(live.join("inside")).unwrap().count() > 1;
+    let (mut pushes, mut well) = (0, 0);
     yard.during(|| {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -185,8 +215,10 @@ fn links_that_are_turned_while_the_push_runs_lead_nowhere() {
                 let _ = fs::remove_file(&spare);
             });
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                for round in 0..rounds {
-                    let options = OPTIONS[round as usize % OPTIONS.len()];
+                // And until one has found the link to lead inside.
+                while pushes < rounds || (!came() && pushes < 60) {
+                    let options = OPTIONS[pushes as usize % OPTIONS.len()];
+                    pushes += 1;
                     let command = format!("{options} -I --exclude=/inside src/ server:/dst/");
                     let outcome = yard.bed.push(&command).unwrap();
                     // Told what went wrong, or nothing did; 1 and 4: an option led to
@@ -201,9 +233,17 @@ fn links_that_are_turned_while_the_push_runs_lead_nowhere() {
                 std::panic::resume_unwind(panic);
             }
         });
+        // What came while the link stayed inside is there, and with the link at rest all of it.
+        assert!(came(), "nothing got through");
+        plant(&live, "inside");
+        let command = "-aK --exclude=/inside --exclude=/hop src/ server:/dst/";
+        yard.bed.push_well(command).unwrap();
+        for number in 0..60 {
+            assert!(live.join(format!("inside/d/e/f{number}")).is_file());
+        }
+        fs::remove_dir_all(live.join("inside")).unwrap();
     });
-    println!(
-        "{} turns in {rounds} pushes, {well} ended well",
-        turns.into_inner()
-    );
+    let turns = turns.into_inner();
+    println!("{turns} turns in {pushes} pushes, {well} ended well");
+    assert!(u64::from(turns) > 5 * pushes, "{turns}");
 }

@@ -6,7 +6,7 @@ use crate::wire::{Wire, zeros};
 use crate::yard::{Peer, Yard};
 
 /// Version and seed of the server, and its request for one new file in a frame: index, flags, head.
-const FIRST_REQUEST: usize = 8 + 4 + 22;
+pub(crate) const FIRST_REQUEST: usize = 8 + 4 + 22;
 
 /// A peer whose new file `x`, entry 1, has been asked for.
 fn asked(yard: &Yard, options: &str) -> Peer {

@@ -229,7 +229,8 @@ fn equal_weak_sums_end() {
             }
             println!("protocol {}: {taken:?}", puller.protocol);
             // A sum at each place would be 700 passes over the file, for one block of the 20,000.
-            assert!(taken[1] < Duration::from_secs(10), "{taken:?}");
+            let range = Duration::from_millis(10)..Duration::from_secs(10);
+            assert!(range.contains(&taken[1]), "{taken:?}");
         }
         fs::remove_dir_all(&zeros).unwrap();
     });

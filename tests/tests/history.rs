@@ -7,11 +7,11 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use coffre_client_compat::loopfs::{FileSystem, LoopFs};
 use coffre_client_compat::tree::{Builder, Described, describe, noise};
-use coffre_tests::{Bed, may_run, number_from_env, said};
+use coffre_tests::{Bed, make_subvolume, may_run, number_from_env, said};
 
 /// Numbers that look random, the same for a seed on every machine.
 struct Dice(u64);
@@ -35,6 +35,9 @@ const NAMES: [&str; 14] = [
     "a", "b", "d1/a", "d1/b", "d1/c", "d1/e/a", "d1/e/b", "d2/a", "d2/b", "d2/f/a", "d3/a", "d3/b",
     "d3/g/h/a", "x",
 ];
+
+/// Where a link leads that --copy-links must not meet: the store would be sent to itself.
+const ABOVE: &str = "../..";
 
 /// One change of the source.
 fn edit(source: &Builder, dice: &mut Dice) {
@@ -98,9 +101,8 @@ fn edit(source: &Builder, dice: &mut Dice) {
         }
         12 => {
             clear();
-            // None to a directory above: --copy-links would send the store to itself.
             source
-                .symlink(name, ["a", "/etc/passwd", "../../nowhere"][dice.roll(3)])
+                .symlink(name, ["a", "/etc/passwd", ABOVE][dice.roll(3)])
                 .unwrap();
         }
         13 => {
@@ -116,7 +118,7 @@ fn edit(source: &Builder, dice: &mut Dice) {
 }
 
 /// Options that change how a file comes to its place; each may be there or not.
-const OPTIONS: [&str; 34] = [
+const OPTIONS: [&str; 35] = [
     "--delete",
     "--delete",
     "--delete-before",
@@ -150,6 +152,7 @@ const OPTIONS: [&str; 34] = [
     "--no-owner",
     "--preallocate",
     "--copy-links",
+    "--keep-dirlinks",
     "--no-hard-links",
 ];
 
@@ -169,11 +172,7 @@ fn no_push_changes_any_snapshot_of_a_subvolume() {
     let disk = LoopFs::make(FileSystem::Btrfs, 1 << 30).unwrap();
     let home = disk.path().join("store/compat");
     fs::create_dir_all(&home).unwrap();
-    let made = std::process::Command::new("btrfs")
-        .args(["-q", "subvolume", "create"])
-        .arg(home.join("live"))
-        .status();
-    assert!(made.unwrap().success());
+    make_subvolume(&home.join("live"));
     let bed = Bed::with_store(&disk.path().join("store")).unwrap();
     history_stays(&bed);
     // All of it is shown to who restores, and goes by prune.
@@ -211,6 +210,13 @@ fn history_stays(bed: &Bed) {
         for _ in 0..dice.roll(4) {
             command.push(' ');
             command.push_str(dice.pick(&OPTIONS));
+        }
+        if command.contains("--copy-links") {
+            for name in NAMES {
+                if fs::read_link(source.path(name)).is_ok_and(|target| target == Path::new(ABOVE)) {
+                    source.remove(name).unwrap();
+                }
+            }
         }
         command.push_str(" src/ server:/mnt/compat/dst/");
         let outcome = bed.push(&command).unwrap();

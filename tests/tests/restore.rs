@@ -69,12 +69,9 @@ fn a_real_tree_makes_the_round_trip_at_every_protocol() {
         let outcome = restore(&bed, &pull).unwrap();
         assert_eq!(outcome.exit, 0, "{protocol}: {}", said(&outcome));
         let out = bed.local().join("out");
-        let found = bed.differences(std::path::Path::new(tree), &out).unwrap();
-        // `.f........x name`: but for these two all is equal.
-        let is_other = |line: &&str| {
-            kept == "-aHAX" || !line.starts_with('.') || line.get(2..9) != Some(".......")
-        };
-        let others: Vec<_> = found.lines().filter(is_other).collect();
+        let others = bed
+            .differences_at(protocol, std::path::Path::new(tree), &out)
+            .unwrap();
         assert!(others.is_empty(), "{protocol}: {others:#?}");
         fs::remove_dir_all(out).unwrap();
     }

@@ -78,13 +78,8 @@ impl Matrix {
     /// The restored tree is the one that was pushed.
     fn is_equal(&self, options: &str, out: &str) {
         let out = self.bed.local().join(out);
-        let found = self.bed.differences(&self.from, &out).unwrap();
-        // `.f.......ax name`: but for these two all is equal.
-        let is_other = |line: &&str| {
-            self.protocol >= 30 || !line.starts_with('.') || line.get(2..9) != Some(".......")
-        };
-        let others: Vec<_> = found.lines().filter(is_other).collect();
         let protocol = self.protocol;
+        let others = self.bed.differences_at(protocol, &self.from, &out).unwrap();
         assert!(others.is_empty(), "{protocol}, {options}: {others:#?}");
     }
 
