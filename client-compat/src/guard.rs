@@ -82,18 +82,21 @@ pub fn guard(options: &GuardOptions) -> Result<bool> {
     let text = fs::read_to_string(&options.record)
         .with_context(|| format!("read {}", options.record.display()))?;
     let recorded: Counts = toml::from_str(&text)?;
+    let mut complaints = compare(&recorded, &counted);
     for (push, calls) in &counted {
         let of_this_kernel =
             |call: &&String| !FORMS.contains(&call.as_str()) || calls.contains_key(*call);
         let before = recorded.get(push).into_iter().flatten();
         let before = before.filter(|(call, _)| of_this_kernel(call));
         let before: u64 = before.map(|(_, count)| count).sum();
-        println!(
-            "{push}: {} calls; {before} on record",
-            calls.values().sum::<u64>()
-        );
+        let now: u64 = calls.values().sum();
+        println!("{push}: {now} calls; {before} on record");
+        if now < before / 2 {
+            complaints.push(format!(
+                "{push}: {now} calls are too few to be true; did strace see them all?"
+            ));
+        }
     }
-    let complaints = compare(&recorded, &counted);
     for complaint in &complaints {
         println!("{complaint}");
     }

@@ -11,7 +11,7 @@
 //! | `… 1.23MB/s    0:00:01 (xfr#2, to-chk=5/8)` | `#` for rate and time |
 //! | `127.0.0.1 port 40123`, `[127.0.0.1]:40123` | `#` for the port |
 //! | the directory of the client's side | `<side>` |
-//! | `"/root/name"`, said by a stock server | `"/name"` |
+//! | `"HOME/name"`, said by a stock server | `"/name"` |
 //! | `2026/11/20 12:00:00 [123] ` at the start of a log line | nothing |
 //!
 //! Everything else must be the same, byte for byte.
