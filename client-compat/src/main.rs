@@ -233,8 +233,12 @@ fn run(args: &RunArgs) -> Result<bool> {
 
     let jobs = args
         .jobs
-        // They wait for each other's processes more than they compute.
-        .or_else(|| Some(2 * thread::available_parallelism().ok()?.get()))
+        // They wait for each other's processes more than they compute; and a snapshot waits until
+        // the second in which the last push ended is over.
+        .or_else(|| {
+            let at_a_time = if lab.history { 4 } else { 2 };
+            Some(at_a_time * thread::available_parallelism().ok()?.get())
+        })
         .unwrap_or(4);
     let summary = run_all(&scenarios, &lab, &gaps, jobs);
     summary.print();

@@ -123,14 +123,20 @@ fn links_of_the_same_session_are_not_followed_outside() {
             let options = asked[at % asked.len()];
             let exec = format!("rsync --server {options} . /dst");
             let mut peer = yard.peer(&exec);
-            let list = Wire::old()
+            // A server that deletes wants to hear of rules: there are none.
+            let begin = match options.contains("--delete") {
+                true => Wire::old().int(0),
+                false => Wire::old(),
+            };
+            let list = begin
                 .dir(b".")
                 .link(b"ln", target.as_bytes())
                 .dir(b"ln/dir")
                 .file(b"ln/dir/evil", 4)
                 .file(b"ln/evil", 4);
             peer.say(list.end());
-            peer.hear(9);
+            let heard = peer.hear(9);
+            assert!(heard >= 9 || peer.has_ended(), "{options}: {heard} bytes");
             for ndx in 0..5 {
                 peer.say(Wire::default().reply(ndx).int(4).bytes(b"evil").int(0));
                 peer.hear(0);

@@ -3,6 +3,9 @@
 use crate::scenario::Scenario;
 use crate::tree::ordinary;
 
+const CANNOT_SELECT: &[&str] =
+    &["rsync error: errors selecting input/output files, dirs (code 3) at # [Receiver]"];
+
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("file-to-new-name", "one file to a name that is not there")
@@ -64,15 +67,18 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .prepare(|place| place.base()?.file("dst", b"x").map(drop))
             .run("-ai src/ :dst/")
             .exits(3)
+            .last_words(CANNOT_SELECT)
             .exits_below(31, 12)
             .run("-ai src/docs src/pictures :dst")
             .exits(3)
+            .last_words(CANNOT_SELECT)
             .exits_below(31, 12),
         Scenario::new("destination-below-a-file", "a parent is a file")
             .source(ordinary)
             .prepare(|place| place.base()?.file("dst", b"x").map(drop))
             .run("-ai src/ :dst/below/")
             .exits(3)
+            .last_words(CANNOT_SELECT)
             .exits_below(31, 12),
         Scenario::new(
             "existing-file-among-several",
