@@ -72,6 +72,9 @@ pub(super) fn run(
             let servers = start()?;
             for server in &servers {
                 server.push(machine, &source.base(), "there", PLAIN)?;
+                if let Process::Coffre(server) = &server.server {
+                    server.snapshot()?;
+                }
             }
             let to = LoopFs::make(fs, machine.room_bytes)?;
             let pairs = in_turns(machine.pairs, |turn, kind| {
@@ -227,9 +230,13 @@ impl Running {
         self.watch(|| finished(&client))
     }
 
+    /// From the newest snapshot, where there are any.
     fn pull(&self, machine: &Machine, from: &str, to: &Path) -> Result<Sample> {
         let mut client = self.client(machine)?;
-        client.args.push(format!("{HOST}:{BASE}/{from}/").into());
+        client.args.push(match self.server {
+            Process::Stock(_) => format!("{HOST}:{BASE}/{from}/").into(),
+            Process::Coffre(_) => format!("restore@{HOST}:/latest/{from}/").into(),
+        });
         client.args.push(content_of(to));
         let sample = self.watch(|| finished(&client))?;
         if std::fs::read_dir(to)?.next().is_none() {

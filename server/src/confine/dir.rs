@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, OFlags, fstat, readlinkat, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 use super::acl::{AclKind, PosixAcl};
@@ -156,6 +156,37 @@ impl Dir {
             return Err(Errno::INVAL.into());
         }
         Ok((open_for_reading(&inode)?, stat.size))
+    }
+
+    /// The same for an entry that has been seen to be a regular file: in a tree that nobody changes
+    /// it still is one, and is opened at once.
+    pub fn open_seen(&self, name: &[u8]) -> io::Result<(File, u64)> {
+        if !self.shared.is_unchanging {
+            return self.open_sized(name);
+        }
+        self.check(name)?;
+        let open = |more| {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            openat(self.fd(), name, flags | more, Mode::empty())
+        };
+        let fd = match open(OFlags::NOATIME) {
+            Err(Errno::PERM) => open(OFlags::empty()),
+            other => other,
+        };
+        let fd = fd.map_err(|error| match error {
+            Errno::LOOP => Errno::INVAL,
+            other => other,
+        })?;
+        let size = {
+            let inode = Inode::open(fd.as_fd());
+            let mut stat = inode.stat()?;
+            self.shared.keeping.complete(&mut stat, &inode)?;
+            if stat.kind != Kind::File || stat.inode.kind != Kind::File {
+                return Err(Errno::INVAL.into());
+            }
+            stat.size
+        };
+        Ok((File::from(fd), size))
     }
 
     /// Whether an entry's attributes are stored beside what its inode says.

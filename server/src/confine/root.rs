@@ -50,6 +50,8 @@ pub(super) struct Shared {
     work: Option<Work>,
     /// [`INNER_STAGING`] in it is the server's own.
     has_inner_staging: bool,
+    /// See [`TenantRoot::unchanging`].
+    pub(super) is_unchanging: bool,
     pub(super) keeping: Keeping,
     /// Where what is noted of files is kept.
     pub(super) notes: Place,
@@ -169,6 +171,7 @@ impl TenantRoot {
                 live,
                 work,
                 has_inner_staging,
+                is_unchanging: false,
                 keeping: Keeping::new(metadata),
                 notes: Place::InFiles,
                 live_state: LiveState::of_tree(stat.dev, stat.ino),
@@ -178,6 +181,15 @@ impl TenantRoot {
                 busy: Mutex::default(),
             }),
         })
+    }
+
+    /// Nobody changes the tree while it is open: it is a snapshot that is being read. To be called
+    /// before anything else; it does nothing while directories are open.
+    pub fn unchanging(mut self) -> TenantRoot {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.is_unchanging = true;
+        }
+        self
     }
 
     /// Settles how attributes are kept, once it is known what the client asks for. Without

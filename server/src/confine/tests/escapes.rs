@@ -120,6 +120,38 @@ fn devices_fifos_and_links_are_never_opened_as_a_basis() {
         let error = top.open_file(name).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{name:?}");
     }
+    // Where anybody may change the tree, nothing is taken for what it was seen to be.
+    for name in [&b"fifo"[..], b"char", b"link", b"dir"] {
+        let error = top.open_seen(name).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{name:?}");
+    }
+}
+
+#[test]
+fn what_was_seen_in_a_snapshot_is_opened_at_once_and_only_if_it_is_a_file() {
+    let store = Store::new(Metadata::detect());
+    let top = store.top();
+    let nothing = Attributes::default();
+    let staged = top.stage(0o644).unwrap();
+    staged.file().write_all(b"text").unwrap();
+    staged.publish(&top, b"file", Replace::No).unwrap();
+    top.make_node(b"fifo", Kind::Fifo, (0, 0), &nothing, Replace::No)
+        .unwrap();
+    top.make_symlink(b"link", b"file", &nothing, Replace::No)
+        .unwrap();
+    top.make_dir(b"dir", 0o755).unwrap();
+    let root = TenantRoot::open_read_only(&store.live(), Metadata::detect()).unwrap();
+    let top = root.unchanging().dir(&TenantPath::root()).unwrap();
+    let (file, size) = top.open_seen(b"file").unwrap();
+    assert_eq!(size, 4);
+    assert_eq!(std::io::read_to_string(file).unwrap(), "text");
+    for name in [&b"fifo"[..], b"link", b"dir"] {
+        let error = top.open_seen(name).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{name:?}");
+    }
+    for name in [&b".."[..], b"", b"dir/file"] {
+        assert!(top.open_seen(name).is_err(), "{name:?}");
+    }
 }
 
 #[test]

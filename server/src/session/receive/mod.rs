@@ -76,7 +76,7 @@ use self::lists::ListState;
 pub(crate) use self::names::Names;
 use self::notes::Paths;
 use self::owners::Owners;
-use self::phases::{Marks, Stage};
+use self::phases::{HeldMarks, Marks, Stage};
 use self::policy::Policy;
 use self::protection::Protection;
 use self::regular::Summing;
@@ -183,6 +183,7 @@ pub(crate) struct Receiver {
     stage: Stage,
     marks: Marks,
     phase_one_answered: bool,
+    held_marks: HeldMarks,
     out: Outgoing,
     last_output: Instant,
     totals: Totals,
@@ -284,6 +285,7 @@ impl Receiver {
             stage: Stage::Visiting,
             marks: Marks::default(),
             phase_one_answered: false,
+            held_marks: HeldMarks::default(),
             out: Outgoing::new(Arc::clone(&pipe), agreed.version)
                 .quiet(options.quiet)
                 .routed(options.message_route)
@@ -320,13 +322,15 @@ impl Receiver {
             if self.stage == Stage::Over {
                 break;
             }
-            self.flush();
+            self.flush_what_is_urgent();
             if let Some(bytes) = self.pipe.try_input() {
                 self.take_input(&bytes)?;
                 continue;
             }
             let wants_room = self.may_generate().then_some(OUTPUT_LIMIT / 2);
-            match self.pipe.wait(wants_room, self.next_deadline()) {
+            let held = self.held_marks.until();
+            let deadline = held.into_iter().chain(self.next_deadline()).min();
+            match self.pipe.wait(wants_room, deadline) {
                 Event::Input(bytes) => self.take_input(&bytes)?,
                 Event::OutputRoom => {}
                 Event::TimedOut => self.look_at_clock()?,
@@ -359,7 +363,7 @@ impl Receiver {
             steps += 1;
             if steps % STEPS == 0 {
                 self.advance()?;
-                self.flush();
+                self.flush_what_is_urgent();
                 if self.outstanding.len() >= FEW_OUTSTANDING && self.pipe.has_input() {
                     return Ok(());
                 }
@@ -375,6 +379,13 @@ impl Receiver {
         if self.out.pending() > 0 {
             self.last_output = Instant::now();
             self.out.flush();
+        }
+        self.held_marks = HeldMarks::default();
+    }
+
+    fn flush_what_is_urgent(&mut self) {
+        if !self.may_hold_marks() {
+            self.flush();
         }
     }
 

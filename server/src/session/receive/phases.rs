@@ -10,6 +10,8 @@
 //! nothing stands between them, and are: a round trip on a long link costs more than the rest of
 //! a small push. Protocol 29 and 30 have no R4 and S4; before 29 there is no R3 and S3 either.
 
+use std::time::{Duration, Instant};
+
 use coffre_protocol::ndx::Ndx;
 use coffre_protocol::wire::Write;
 
@@ -43,10 +45,54 @@ impl Marks {
     }
 }
 
+/// Marks that end lists and wait for more of them. A client is a thousand entries ahead, so it
+/// misses none for a while, and each that is sent alone wakes four threads and a client.
+#[derive(Debug, Default)]
+pub(super) struct HeldMarks {
+    /// All that is to be sent, as long as nothing else is.
+    bytes: usize,
+    /// In the lists that they end.
+    entries: u32,
+    since: Option<Instant>,
+}
+
+/// Half of what a client is ahead at least.
+const HELD_ENTRIES: u32 = 500;
+
+/// Long enough for the next list of a client that is at work, too short for anybody to notice.
+const HELD_FOR: Duration = Duration::from_millis(2);
+
+impl HeldMarks {
+    /// When they are to be sent at the latest.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.since.map(|since| since + HELD_FOR)
+    }
+}
+
 impl Receiver {
     fn mark(&mut self) {
         self.out.ndx(Ndx::Done);
         self.marks.sent += 1;
+    }
+
+    /// A mark that ends a list of so many entries.
+    fn mark_list(&mut self, entries: u32) {
+        let is_alone = self.out.pending() == self.held_marks.bytes;
+        self.mark();
+        if is_alone {
+            self.held_marks.bytes = self.out.pending();
+            self.held_marks.entries = self.held_marks.entries.saturating_add(entries);
+            self.held_marks.since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Whether what is to be sent can wait.
+    pub(super) fn may_hold_marks(&self) -> bool {
+        let held = &self.held_marks;
+        self.out.pending() == held.bytes
+            && held.entries < HELD_ENTRIES
+            && !self.lists_complete
+            && held.until().is_some_and(|until| Instant::now() < until)
     }
 
     /// The client sent a mark.
@@ -88,8 +134,8 @@ impl Receiver {
             && self.walk_is_within_a_later_list()
             && self.lists[0].is_finished()
         {
-            self.mark();
             if let Some(done) = self.lists.pop_front() {
+                self.mark_list(done.list.len());
                 self.walk.list_released();
                 self.repair_owner_of(&done.list);
                 self.flists.release_oldest();

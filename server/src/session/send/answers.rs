@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use coffre_protocol::flist::{EntryRef, encode_reply_head};
+use coffre_protocol::flist::{EntryRef, FileKind, encode_reply_head};
 use coffre_protocol::item::{ItemFlags, ItemHead};
 use coffre_protocol::mux::MessageKind;
 use coffre_protocol::ndx::Ndx;
@@ -259,7 +259,11 @@ impl Sender {
         self.hold_directory_of(ndx)?;
         let entry = self.flists.entry(ndx).ok_or(Errno::NOENT)?;
         let held = self.held.as_ref().ok_or(Errno::NOENT)?;
-        match held.folder.open_sized(entry.base()) {
+        let opened = match entry.kind() {
+            FileKind::Regular => held.folder.open_seen(entry.base()),
+            _ => held.folder.open_sized(entry.base()),
+        };
+        match opened {
             Err(error)
                 if error.raw_os_error() == Some(Errno::INVAL.raw_os_error())
                     && (self.options.copy_links || self.options.copy_unsafe_links) =>

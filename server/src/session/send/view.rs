@@ -152,6 +152,10 @@ impl View {
         };
         let root = TenantRoot::open_read_only(&tree.directory, self.metadata)?
             .with_notes(self.tenant.notes())?;
+        let root = match tree.snapshot {
+            Some(_) => root.unchanging(),
+            None => root,
+        };
         Ok(&tree.open.get_or_init(|| (root, reading)).0)
     }
 
@@ -425,6 +429,14 @@ impl Folder {
     pub(super) fn open_sized(&self, name: &[u8]) -> io::Result<(File, u64)> {
         match self {
             Folder::Real(dir) => dir.open_sized(name),
+            Folder::Top(_) => Err(Errno::INVAL.into()),
+        }
+    }
+
+    /// The same of what was seen to be a regular file.
+    pub(super) fn open_seen(&self, name: &[u8]) -> io::Result<(File, u64)> {
+        match self {
+            Folder::Real(dir) => dir.open_seen(name),
             Folder::Top(_) => Err(Errno::INVAL.into()),
         }
     }
