@@ -476,6 +476,7 @@ scenarios! {
     iconv_euc_jp
     iconv_gbk
     devices_alone
+    large_device_protocol_27
     specials_alone
     inc_recursive
     open_noatime

@@ -235,7 +235,7 @@ impl Running {
         let mut client = self.client(machine)?;
         client.args.push(match self.server {
             Process::Stock(_) => format!("{HOST}:{BASE}/{from}/").into(),
-            Process::Coffre(_) => format!("restore@{HOST}:/latest/{from}/").into(),
+            Process::Coffre(_) => format!("restore@{HOST}:/latest{BASE}/{from}/").into(),
         });
         client.args.push(content_of(to));
         let sample = self.watch(|| finished(&client))?;

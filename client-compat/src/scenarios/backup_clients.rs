@@ -82,7 +82,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .run(&format!(
                 "{RBACKUP} src/./home src/./var root@server:/mnt/compat/backups/host/"
             ))
-            .since("3.2.3"),
+            .since("3.2.3")
+            .since_protocol(
+                29,
+                "a stock server's lines overtake its requests there, ours do not, and --progress shows it",
+            ),
         Scenario::new(
             "probes",
             "what scripts run to see whether a connection works",

@@ -25,6 +25,13 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "-rlptgo --devices",
         )
         .prints("skipping non-regular file \"kinds/fifo\""),
+        Scenario::new(
+            "large-device-protocol-27",
+            "--protocol=27: a device number that takes 32 bits",
+        )
+        .source(|tree| tree.char_device("large", 4_095, 1_048_575).map(drop))
+        .run("-a --protocol=27 src/ :dst/")
+        .exits_somehow(),
         pushed(
             "specials-alone",
             "--specials without --devices",
