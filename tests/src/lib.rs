@@ -10,6 +10,7 @@ mod proxy;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use coffre_client_compat::clients::Clients;
@@ -135,6 +136,7 @@ impl Bed {
         let ssh = self.clients.ssh(None)?.path.display().to_string();
         let config = self.ssh_config(key, port)?;
         let mut client = Invocation::new(&self.clients.rsync(None)?.path, &self.local());
+        client.timeout = patience();
         client.args = command.split_whitespace().map(Into::into).collect();
         client.env = vec![
             ("PATH".into(), "/usr/bin:/bin".into()),
@@ -183,6 +185,7 @@ impl Bed {
     /// server's own attributes do not count.
     pub fn differences(&self, left: &Path, right: &Path) -> Result<String> {
         let mut compare = Invocation::new(&self.clients.rsync(None)?.path, Path::new("/"));
+        compare.timeout = patience();
         compare.args = [
             "-aHAXnci",
             "--numeric-ids",
@@ -228,6 +231,11 @@ pub fn make_subvolume(path: &Path) {
         "{}",
         path.display()
     );
+}
+
+/// How long a client may take. `COFFRE_PATIENCE` (seconds) is for trees larger than usual.
+fn patience() -> Duration {
+    Duration::from_secs(number_from_env("COFFRE_PATIENCE", 60))
 }
 
 /// Exit code and both outputs, for a message.

@@ -7,6 +7,9 @@
 //! * Other load: stock and coffre take turns within a pair, the order changes from pair to pair,
 //!   and the figure is the median of the ratios of pairs.
 //! * A cold source: it is made just before, and stays in memory.
+//! * Memory that a hypervisor takes back while it is free: to write to it again costs more than the
+//!   write. Turn that off (`page_reporting`), use all memory once, and leave no other coffre running,
+//!   with which this one would share the pages of its program.
 //! * What is not on disk yet: coffre syncs before it says success, stock does not. So the time of a
 //!   `sync` after the client's end is measured too, and both ratios are told.
 
