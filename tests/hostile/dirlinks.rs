@@ -24,7 +24,7 @@ fn ways_outside(yard: &Yard) -> Vec<String> {
         "../../../../../../../../../../etc",
         "/../../outside",
         "/../snapshots",
-        "/proc/self/root/etc",
+        "/proc/self/root",
         "/proc/self/cwd",
         "/proc/self/fd/3",
         "hop/outside",
@@ -106,7 +106,7 @@ fn links_of_an_earlier_session_are_not_followed_outside() {
                 assert!(!outcome.timed_out, "{target}: {}", said(&outcome));
             }
         }
-        assert!(!Path::new("/etc/evil").exists());
+        assert!(!Path::new("/etc/evil").exists() && !Path::new("/evil").exists());
     });
     source.remove("ln").unwrap();
 }
@@ -146,7 +146,7 @@ fn links_of_the_same_session_are_not_followed_outside() {
             }
             assert!(!peer.end().timed_out, "{target}");
         }
-        assert!(!Path::new("/etc/evil").exists());
+        assert!(!Path::new("/etc/evil").exists() && !Path::new("/evil").exists());
     });
 }
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use coffre_client_compat::clients::Clients;
-use coffre_client_compat::run::{Invocation, Outcome};
+use coffre_client_compat::loopfs::LoopFs;
+use coffre_client_compat::run::{Invocation, Outcome, tool};
 use coffre_client_compat::sandbox::{Coffre, Keys, Lines, coffre_binary, is_root};
 use coffre_client_compat::tree::Builder;
 use tempfile::TempDir;
@@ -220,17 +221,22 @@ impl Bed {
     }
 }
 
-/// Makes a directory that is a subvolume of btrfs.
-pub fn make_subvolume(path: &Path) {
-    let made = std::process::Command::new("btrfs")
-        .args(["-q", "subvolume", "create"])
-        .arg(path)
-        .status();
-    assert!(
-        made.is_ok_and(|status| status.success()),
-        "{}",
-        path.display()
-    );
+/// A store on btrfs, in which the tenant's live tree is a subvolume.
+pub fn store_with_subvolume(disk: &LoopFs) -> Result<PathBuf> {
+    let store = disk.path().join("store");
+    let home = store.join("compat");
+    fs::create_dir_all(&home)?;
+    let live = home.join("live");
+    tool(
+        "btrfs",
+        &[
+            "-q".as_ref(),
+            "subvolume".as_ref(),
+            "create".as_ref(),
+            live.as_ref(),
+        ],
+    )?;
+    Ok(store)
 }
 
 /// How long a client may take. `COFFRE_PATIENCE` (seconds) is for trees larger than usual.

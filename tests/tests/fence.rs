@@ -193,8 +193,8 @@ fn a_reload_reads_what_lies_where_it_lay_at_the_start() {
     assert_eq!(outcome.exit, 0, "{}", said(&outcome));
 }
 
-/// Works on a thread on which these system calls are not implemented, as on an older kernel; nor
-/// are they in what it starts.
+/// Works on a thread for which the kernel lacks these system calls, as an older one does; it lacks
+/// them for what that starts, too.
 fn on_a_kernel_without(calls: &[i64], work: impl FnOnce() + Send) {
     let rules: BTreeMap<i64, Vec<_>> = calls.iter().map(|call| (*call, Vec::new())).collect();
     let missing = SeccompAction::Errno(rustix::io::Errno::NOSYS.raw_os_error() as u32);

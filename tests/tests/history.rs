@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use coffre_client_compat::loopfs::{FileSystem, LoopFs};
 use coffre_client_compat::tree::{Builder, Described, describe, noise};
-use coffre_tests::{Bed, make_subvolume, may_run, number_from_env, said};
+use coffre_tests::{Bed, may_run, number_from_env, said, store_with_subvolume};
 
 /// Numbers that look random, the same for a seed on every machine.
 struct Dice(u64);
@@ -170,10 +170,8 @@ fn no_push_changes_any_snapshot_of_a_subvolume() {
         return;
     }
     let disk = LoopFs::make(FileSystem::Btrfs, 1 << 30).unwrap();
-    let home = disk.path().join("store/compat");
-    fs::create_dir_all(&home).unwrap();
-    make_subvolume(&home.join("live"));
-    let bed = Bed::with_store(&disk.path().join("store")).unwrap();
+    let store = store_with_subvolume(&disk).unwrap();
+    let bed = Bed::with_store(&store).unwrap();
     history_stays(&bed);
     // All of it is shown to who restores, and goes by prune.
     let verified = bed.coffre.verb("verify").unwrap();

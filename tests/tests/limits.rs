@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use coffre_client_compat::loopfs::{FileSystem, LoopFs};
 use coffre_client_compat::sandbox::Lines;
 use coffre_client_compat::tree::{describe, noise};
-use coffre_tests::{Bed, make_subvolume, may_run, said};
+use coffre_tests::{Bed, may_run, said, store_with_subvolume};
 
 const PUSH: &str = "-aH --delete src/ server:/mnt/compat/dst/";
 const MB: usize = 1_000_000;
@@ -183,9 +183,7 @@ fn what_is_added_up_of_subvolumes_is_what_there_is() {
         return;
     }
     let disk = LoopFs::make(FileSystem::Btrfs, 1 << 30).unwrap();
-    let store = disk.path().join("store");
-    fs::create_dir_all(store.join("compat")).unwrap();
-    make_subvolume(&store.join("compat/live"));
+    let store = store_with_subvolume(&disk).unwrap();
     let bed = Bed::configured_with_store(&store, &tenant(ADDED_UP)).unwrap();
     adds_up(&bed, &|when| {
         let deadline = Instant::now() + Duration::from_secs(20);

@@ -394,6 +394,7 @@ scenarios! {
     compare_dest_protocol_31
     evobackup_client
     rbackup_client
+    rbackup_client_without_progress
     probes
     quiet
     quiet_verbose

@@ -40,6 +40,19 @@ const EVOBACKUP: &str = "--archive --itemize-changes --quiet --stats --human-rea
 const RBACKUP: &str = "-axH --relative --numeric-ids --delete --delete-excluded --mkpath --partial \
     -v --progress -h --exclude=/var/tmp --exclude=.cache";
 
+fn rbackup(name: &str, about: &str, command: &str) -> Scenario {
+    let etc = format!("{command} src/etc root@server:/mnt/compat/backups/host/");
+    let rest = format!("{command} src/./home src/./var root@server:/mnt/compat/backups/host/");
+    Scenario::new(name, about)
+        .source(machine)
+        .run(&etc)
+        .run(&rest)
+        .change_source("a day passes", edit)
+        .run(&etc)
+        .run(&rest)
+        .since("3.2.3")
+}
+
 pub(super) fn scenarios() -> Vec<Scenario> {
     let evobackup = |sources: &str, to: &str| format!("{EVOBACKUP} {sources} root@server:{to}");
     vec![
@@ -67,26 +80,15 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         .run(&evobackup("src/./var/log/syslog", "/mnt/compat/log/"))
         .leaves("!etc/pictures/file2")
         .since("3.1.0"),
-        Scenario::new("rbackup-client", "an RBackup client")
-            .source(machine)
-            .run(&format!(
-                "{RBACKUP} src/etc root@server:/mnt/compat/backups/host/"
-            ))
-            .run(&format!(
-                "{RBACKUP} src/./home src/./var root@server:/mnt/compat/backups/host/"
-            ))
-            .change_source("a day passes", edit)
-            .run(&format!(
-                "{RBACKUP} src/etc root@server:/mnt/compat/backups/host/"
-            ))
-            .run(&format!(
-                "{RBACKUP} src/./home src/./var root@server:/mnt/compat/backups/host/"
-            ))
-            .since("3.2.3")
-            .since_protocol(
-                29,
-                "a stock server's lines overtake its requests there, ours do not, and --progress shows it",
-            ),
+        rbackup("rbackup-client", "an RBackup client", RBACKUP).since_protocol(
+            29,
+            "a stock server's lines overtake its requests there, ours do not, and --progress shows it",
+        ),
+        rbackup(
+            "rbackup-client-without-progress",
+            "… at every protocol",
+            &RBACKUP.replace(" --progress", ""),
+        ),
         Scenario::new(
             "probes",
             "what scripts run to see whether a connection works",

@@ -150,12 +150,8 @@ impl Dir {
     pub fn open_sized(&self, name: &[u8]) -> io::Result<(File, u64)> {
         self.check(name)?;
         let inode = Inode::hold(self.fd(), name)?;
-        let mut stat = inode.stat()?;
-        self.shared.keeping.complete(&mut stat, &inode)?;
-        if stat.kind != Kind::File || stat.inode.kind != Kind::File {
-            return Err(Errno::INVAL.into());
-        }
-        Ok((open_for_reading(&inode)?, stat.size))
+        let size = self.size_of_regular(&inode)?;
+        Ok((open_for_reading(&inode)?, size))
     }
 
     /// The same for an entry that has been seen to be a regular file: in a tree that nobody changes
@@ -177,16 +173,18 @@ impl Dir {
             Errno::LOOP => Errno::INVAL,
             other => other,
         })?;
-        let size = {
-            let inode = Inode::open(fd.as_fd());
-            let mut stat = inode.stat()?;
-            self.shared.keeping.complete(&mut stat, &inode)?;
-            if stat.kind != Kind::File || stat.inode.kind != Kind::File {
-                return Err(Errno::INVAL.into());
-            }
-            stat.size
-        };
+        let size = self.size_of_regular(&Inode::open(fd.as_fd()))?;
         Ok((File::from(fd), size))
+    }
+
+    /// Errors: EINVAL where it is not a regular file, to the kernel or to clients.
+    fn size_of_regular(&self, inode: &Inode<'_>) -> io::Result<u64> {
+        let mut stat = inode.stat()?;
+        self.shared.keeping.complete(&mut stat, inode)?;
+        match (stat.kind, stat.inode.kind) {
+            (Kind::File, Kind::File) => Ok(stat.size),
+            _ => Err(Errno::INVAL.into()),
+        }
     }
 
     /// Whether an entry's attributes are stored beside what its inode says.

@@ -247,8 +247,8 @@ fn keys_are_exchanged_anew_in_the_middle_of_a_two_way_stream() {
     assert_eq!(client.wait().unwrap().code(), Some(0));
 }
 
+/// Takes two minutes, of which it waits for all.
 #[test]
-#[ignore = "takes over two minutes; ./check runs it beside the others"]
 fn a_client_that_stands_still_is_found_and_given_up() {
     let bench = Bench::new();
     let mut client = bench

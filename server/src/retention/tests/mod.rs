@@ -38,16 +38,20 @@ fn lines(texts: &[&str]) -> Rules {
     Rules::parse_lines(texts).unwrap()
 }
 
-fn counts(last: u32, daily: u32, weekly: u32, monthly: u32, yearly: u32) -> Rules {
-    Rules::from_counts(Counts {
+fn try_counts(last: u32, daily: u32, weekly: u32, monthly: u32, yearly: u32) -> Option<Rules> {
+    let counts = Counts {
         last,
         hourly: 0,
         daily,
         weekly,
         monthly,
         yearly,
-    })
-    .unwrap()
+    };
+    Rules::from_counts(counts).ok()
+}
+
+fn counts(last: u32, daily: u32, weekly: u32, monthly: u32, yearly: u32) -> Rules {
+    try_counts(last, daily, weekly, monthly, yearly).unwrap()
 }
 
 fn explain(plan: &Plan) -> Vec<String> {

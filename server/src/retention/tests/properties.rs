@@ -5,20 +5,10 @@ use proptest::prelude::*;
 use super::*;
 
 fn any_rules() -> impl Strategy<Value = Rules> {
-    let by_count = (0..4_u32, 0..4_u32, 0..4_u32, 0..4_u32, 0..3_u32).prop_filter_map(
-        "keeps nothing",
-        |(last, daily, weekly, monthly, yearly)| {
-            Rules::from_counts(Counts {
-                last,
-                hourly: 0,
-                daily,
-                weekly,
-                monthly,
-                yearly,
-            })
-            .ok()
-        },
-    );
+    let by_count = (0..4_u32, 0..4_u32, 0..4_u32, 0..4_u32, 0..3_u32)
+        .prop_filter_map("keeps nothing", |(last, daily, weekly, monthly, yearly)| {
+            try_counts(last, daily, weekly, monthly, yearly)
+        });
     let line = (0..3, 0..40).prop_map(|(kind, n)| match kind {
         0 => format!("+%Y-%m-%d.-{n}day"),
         1 => format!("+%Y-%m-01.-{n}month"),
