@@ -27,8 +27,36 @@ pub struct Invocation {
     pub stdin: Vec<u8>,
     /// After this the whole process group is killed.
     pub timeout: Duration,
-    /// After this the program itself gets a signal, as from an impatient user.
-    pub interrupt: Option<(Duration, Signal)>,
+    /// Then the program itself gets a signal, as from an impatient user.
+    pub interrupt: Option<(When, Signal)>,
+}
+
+/// When something happens to a program that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// So long after its start.
+    After(Duration),
+    /// Once it has read so many bytes from whatever it reads: on a busy machine, too, a client that
+    /// pushes is then in the middle of a file.
+    HasRead(u64),
+}
+
+impl When {
+    fn has_come(self, start: Instant, pid: Pid) -> bool {
+        match self {
+            Self::After(time) => start.elapsed() >= time,
+            Self::HasRead(bytes) => bytes_read(pid).is_some_and(|read| read >= bytes),
+        }
+    }
+}
+
+/// What the kernel counted (`rchar`, see proc_pid_io(5)); nothing of a process that has ended.
+fn bytes_read(pid: Pid) -> Option<u64> {
+    let counters = std::fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    let line = counters
+        .lines()
+        .find_map(|line| line.strip_prefix("rchar: "))?;
+    line.parse().ok()
 }
 
 /// What came of it.
@@ -57,6 +85,14 @@ impl Invocation {
 
     /// Runs it in a process group of its own. Whatever of the group is left at the end is killed.
     pub fn run(&self) -> Result<Outcome> {
+        self.run_while(None::<(_, fn() -> Result<()>)>)
+    }
+
+    /// … and does something else when its time has come; not at all if it ends before.
+    pub fn run_while(
+        &self,
+        mut meanwhile: Option<(When, impl FnOnce() -> Result<()>)>,
+    ) -> Result<Outcome> {
         let start = Instant::now();
         let mut child = Command::new(&self.program)
             .args(&self.args)
@@ -90,14 +126,17 @@ impl Invocation {
                 if let Some(status) = child.try_wait()? {
                     break status;
                 }
-                let age = start.elapsed();
-                if let Some((after, signal)) = interrupt
-                    && age >= after
+                if interrupt.is_some_and(|(when, _)| when.has_come(start, group.pid))
+                    && let Some((_, signal)) = interrupt.take()
                 {
                     let _ = rustix::process::kill_process(group.pid, signal);
-                    interrupt = None;
                 }
-                if age >= self.timeout {
+                if (meanwhile.as_ref()).is_some_and(|(when, _)| when.has_come(start, group.pid))
+                    && let Some((_, action)) = meanwhile.take()
+                {
+                    action()?;
+                }
+                if start.elapsed() >= self.timeout {
                     timed_out = true;
                     group.kill();
                     break child.wait()?;
@@ -205,8 +244,29 @@ mod tests {
     #[test]
     fn an_interrupt_reaches_the_program() {
         let mut invocation = shell("trap 'exit 20' INT; while :; do sleep 0.01; done");
-        invocation.interrupt = Some((Duration::from_millis(100), Signal::INT));
+        invocation.interrupt = Some((When::After(Duration::from_millis(100)), Signal::INT));
         assert_eq!(invocation.run().unwrap().exit, 20);
+    }
+
+    #[test]
+    fn something_happens_once_a_program_has_read_so_much() {
+        let mut invocation = Invocation::new(Path::new("/bin/cat"), Path::new("/"));
+        invocation.args = vec!["/dev/zero".into()];
+        invocation.interrupt = Some((When::HasRead(200_000_000), Signal::INT));
+        let mut has_happened = false;
+        let when = When::HasRead(100_000_000);
+        let outcome = invocation.run_while(Some((when, || {
+            has_happened = true;
+            Ok(())
+        })));
+        let outcome = outcome.unwrap();
+        assert_eq!(outcome.exit, 128 + 2);
+        assert!(has_happened);
+        assert!(outcome.stdout.len() > 150_000_000);
+        let mut short = shell("true");
+        short.interrupt = Some((When::HasRead(100_000_000), Signal::INT));
+        let never = || anyhow::bail!("it has not read that much");
+        assert_eq!(short.run_while(Some((when, never))).unwrap().exit, 0);
     }
 
     #[test]

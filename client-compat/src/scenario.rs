@@ -12,12 +12,11 @@ use std::ffi::{OsStr, OsString};
 use std::ops::RangeInclusive;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Result;
 use rustix::process::Signal;
 
-use crate::run::Outcome;
+use crate::run::{Outcome, When};
 use crate::sandbox::{BASE, HOST};
 use crate::tree::Builder;
 
@@ -97,11 +96,11 @@ pub struct ClientRun {
     pub as_nobody: bool,
     /// With a key that the server does not know.
     pub as_stranger: bool,
-    pub interrupt: Option<(Duration, Signal)>,
+    pub interrupt: Option<(When, Signal)>,
     /// Users and groups that the client knows, in place of this machine's.
     pub accounts: Option<Accounts>,
     /// What somebody does while it runs, and when.
-    pub meanwhile: Option<(Duration, Action)>,
+    pub meanwhile: Option<(When, Action)>,
     /// What the stock server must answer …
     pub exit: i32,
     /// … and what at versions of the protocol below that one.
@@ -335,8 +334,8 @@ impl Scenario {
     }
 
     /// The user presses ^C after that time.
-    pub fn interrupted_after(self, time: Duration) -> Self {
-        self.last(|run| run.interrupt = Some((time, Signal::INT)))
+    pub fn interrupted_when_it_has_read(self, bytes: u64) -> Self {
+        self.last(|run| run.interrupt = Some((When::HasRead(bytes), Signal::INT)))
     }
 
     /// The client's machine has these users and groups, and root.
@@ -358,13 +357,16 @@ impl Scenario {
     }
 
     /// Somebody does this to the source while the client runs.
-    pub fn meanwhile(
+    pub fn when_it_has_read(
         self,
-        after: Duration,
+        bytes: u64,
         change: impl Fn(&Builder) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         self.last(|run| {
-            run.meanwhile = Some((after, Box::new(move |place| change(&place.src()?))));
+            run.meanwhile = Some((
+                When::HasRead(bytes),
+                Box::new(move |place| change(&place.src()?)),
+            ));
         })
     }
 

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use coffre_client_compat::loopfs::{FileSystem, LoopFs};
+use coffre_client_compat::run::When;
 use coffre_client_compat::sandbox::{HOST, Lines};
 use coffre_client_compat::tree::{describe, noise};
 use coffre_tests::{Bed, Known, may_run, number_from_env, said, snapshots};
@@ -463,7 +464,7 @@ fn what_a_broken_push_left_is_gone_on_with_where_files_take_no_attributes() {
         .unwrap();
     let command = format!("--partial --bwlimit=1000 {PUSH}");
     let mut client = bed.rsync("client", bed.coffre.port(), &command).unwrap();
-    client.interrupt = Some((Duration::from_secs(8), Signal::INT));
+    client.interrupt = Some((When::HasRead(6 << 20), Signal::INT));
     assert_ne!(client.run().unwrap().exit, 0);
     let kept = || {
         fs::read_dir(bed.coffre.home().join(".partial"))

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use coffre::catalogue::Catalogue;
 use coffre::control::facts::StatusFacts;
 use coffre::verify::{Finding, Task, Watch};
+use coffre_client_compat::run::When;
 use coffre_client_compat::tree::noise;
 use coffre_tests::{Bed, number_from_env, said};
 
@@ -181,7 +182,7 @@ fn a_run_that_is_killed_goes_on_where_it_was() {
     // As slow as to be killed on the way, and long enough for what it has done to be noted.
     let mut slow = bed.coffre.invocation("verify --limit 2MiB");
     slow.interrupt = Some((
-        std::time::Duration::from_secs(9),
+        When::After(std::time::Duration::from_secs(9)),
         rustix::process::Signal::KILL,
     ));
     let cut = slow.run().unwrap();

@@ -5,10 +5,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 
 use super::{Difference, Lab};
 use crate::normalise;
@@ -238,20 +237,11 @@ impl Side {
         ]
         .map(|(name, value)| (name.into(), value.into()))
         .to_vec();
-        thread::scope(|scope| {
-            let meanwhile = run.meanwhile.as_ref().map(|(after, action)| {
-                scope.spawn(|| {
-                    thread::sleep(*after);
-                    action(&self.place)
-                })
-            });
-            let mut outcome = invocation.run()?;
-            lab.shell.kind.forget_cautions(&mut outcome.stderr);
-            if let Some(meanwhile) = meanwhile {
-                meanwhile.join().map_err(|_| anyhow!("it panicked"))??;
-            }
-            Ok(outcome)
-        })
+        let meanwhile =
+            (run.meanwhile.as_ref()).map(|(when, action)| (*when, || action(&self.place)));
+        let mut outcome = invocation.run_while(meanwhile)?;
+        lab.shell.kind.forget_cautions(&mut outcome.stderr);
+        Ok(outcome)
     }
 
     fn look(&self, run: &ClientRun, outcome: Outcome, protocol: Option<u32>) -> Result<Seen> {

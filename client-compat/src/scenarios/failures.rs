@@ -1,7 +1,6 @@
 //! When something goes wrong, the same words and the same exit code.
 
 use std::ffi::OsStr;
-use std::time::Duration;
 
 use crate::scenario::{Compare, SHELL, Scenario};
 use crate::tree::ordinary;
@@ -61,9 +60,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
                 tree.file("zzz", b"soon gone").map(drop)
             })
             .run("-ai --bwlimit=700 src/ :dst/")
-            .meanwhile(Duration::from_millis(1_500), |tree| {
-                tree.remove("zzz").map(drop)
-            })
+            .when_it_has_read(500_000, |tree| tree.remove("zzz").map(drop))
             .exits(24)
             .prints("vanished"),
         Scenario::new(

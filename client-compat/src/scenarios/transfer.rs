@@ -1,7 +1,5 @@
 //! How the content of a file travels: deltas, in place, appended, broken off and resumed.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
 use crate::scenario::{Compare, Scenario};
@@ -55,7 +53,7 @@ fn interrupted(name: &str, about: &str, options: &str) -> Scenario {
         .run(&format!(
             "-a {options} --bwlimit=1500 src/image src/log :dst/"
         ))
-        .interrupted_after(Duration::from_millis(1_300))
+        .interrupted_when_it_has_read(1_500_000)
         .exits(20)
         .compares(ONLY_THAT_IT_FAILED)
         .run(&format!("-a {options} src/ :dst/"))
@@ -99,7 +97,7 @@ fn resumed(name: &str, about: &str, first: &str, second: &str) -> Scenario {
     Scenario::new(name, about)
         .source(large)
         .run(&format!("-a {first} --bwlimit=1000 src/image :dst/"))
-        .interrupted_after(Duration::from_millis(2_500))
+        .interrupted_when_it_has_read(2_000_000)
         .exits(20)
         .compares(ONLY_THAT_IT_FAILED)
         .run(&format!("-ai {second} src/image :dst/"))
@@ -205,7 +203,7 @@ fn in_all() -> Vec<Scenario> {
         )
         .source(large)
         .run("-a --partial --bwlimit=1000 src/image :dst/")
-        .interrupted_after(Duration::from_millis(3_000))
+        .interrupted_when_it_has_read(2_500_000)
         .exits(20)
         .compares(ONLY_THAT_IT_FAILED)
         .run("-a --partial --no-whole-file --stats src/image :dst/")
