@@ -9,15 +9,19 @@
 //!
 //! The limit on speed is kept here and not in the callbacks: here the two directions know nothing
 //! of each other, so a client that is slowed down in one is not held up in the other.
+//!
+//! The library reads each packet in two steps, its length and the rest. Here a few bytes more are
+//! read with each rest, so that the next length is there already, and a packet is one system call.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::connection::Link;
@@ -25,6 +29,56 @@ use crate::bandwidth::{Bandwidth, Bucket};
 
 /// With a limit on speed, the longest piece that is written at once.
 const PACED_BYTES: usize = 32 << 10;
+
+/// Bytes read ahead: more than the first step of any cipher, and little enough to be copied.
+const AHEAD_BYTES: usize = 64;
+
+/// A stream that gives more than was asked for in the same system call.
+pub(super) trait ReadAhead: AsyncRead {
+    /// Fills `buf`, and then as much of `ahead` as there is; gives the number of bytes in `ahead`.
+    fn poll_read_ahead(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        ahead: &mut [u8],
+    ) -> Poll<io::Result<usize>>;
+}
+
+impl ReadAhead for TcpStream {
+    fn poll_read_ahead(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        ahead: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let room = buf.remaining();
+        let wanted = room + ahead.len();
+        let mut read = 0;
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            let tried = self.try_io(Interest::READABLE, || {
+                let mut parts = [
+                    IoSliceMut::new(buf.initialize_unfilled()),
+                    IoSliceMut::new(ahead),
+                ];
+                read = rustix::io::readv(&*self, &mut parts)?;
+                // Fewer bytes than asked for: the socket is empty. To say so here spares the call
+                // that would find out, and misses nothing that comes after the read.
+                if 0 < read && read < wanted {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(())
+            });
+            match tried {
+                Err(error) if read == 0 && error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if read == 0 => return Poll::Ready(Err(error)),
+                _ => break,
+            }
+        }
+        buf.advance(read.min(room));
+        Poll::Ready(Ok(read.saturating_sub(room)))
+    }
+}
 
 /// How long a peer may keep us waiting after its login.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +112,7 @@ pub(super) struct Guarded<S> {
     inner: S,
     link: Arc<Link>,
     patience: Patience,
+    /// Comes before what `inner` gives.
     received: io::Cursor<Vec<u8>>,
     sent: usize,
     /// The end of the login's time, and after our own close that of the farewell.
@@ -128,7 +183,7 @@ impl<S> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: ReadAhead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -141,11 +196,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         if !left.is_empty() {
             let n = left.len().min(buf.remaining());
             buf.put_slice(&left[..n]);
-            if position + n == this.received.get_ref().len() {
-                this.received = io::Cursor::default();
-            } else {
-                this.received.set_position((position + n) as u64);
-            }
+            this.received.set_position((position + n) as u64);
             return Poll::Ready(Ok(()));
         }
         // Before the login there is a deadline instead: strangers take nothing of the tenant's.
@@ -155,9 +206,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             let buckets = [&tenant.incoming, &server.incoming];
             ready!(this.read_pause.poll(&buckets, cx));
         }
+        // Everything in it has been read.
+        let received = this.received.get_mut();
+        received.resize(AHEAD_BYTES, 0);
         let before = buf.filled().len();
-        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
-        let n = buf.filled().len() - before;
+        let read = Pin::new(&mut this.inner).poll_read_ahead(cx, buf, received);
+        let ahead = match &read {
+            Poll::Ready(Ok(ahead)) => *ahead,
+            _ => 0,
+        };
+        received.truncate(ahead);
+        this.received.set_position(0);
+        let n = buf.filled().len() - before + ahead;
         if n > 0 {
             this.link.hear();
         }
@@ -166,7 +226,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 bandwidth.incoming.take(n);
             }
         }
-        read
+        read.map_ok(|_| ())
     }
 }
 
@@ -263,12 +323,68 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::net::TcpListener;
 
     const GRACE: Duration = Duration::from_millis(200);
     const PATIENCE: Patience = Patience {
         write: Duration::from_millis(300),
         farewell: Duration::from_millis(100),
     };
+
+    impl ReadAhead for DuplexStream {
+        fn poll_read_ahead(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+            _ahead: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            self.poll_read(cx, buf).map_ok(|()| 0)
+        }
+    }
+
+    #[tokio::test]
+    async fn packets_arrive_as_they_were_sent_however_they_are_cut() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let sent: Vec<u8> = (0..300_000_u32).map(|n| (n / 3) as u8).collect();
+        let to_send = sent.clone();
+        let writer = tokio::spawn(async move {
+            let mut peer = TcpStream::connect(address).await.unwrap();
+            peer.set_nodelay(true).unwrap();
+            let mut rest = &to_send[..];
+            for len in [1, 3, 4, 60, 64, 65, 1000, 32_772].iter().cycle() {
+                let (piece, after) = rest.split_at(rest.len().min(*len));
+                peer.write_all(piece).await.unwrap();
+                rest = after;
+                // Now and then the reader finds nothing, and is woken.
+                if *len == 65 {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                if rest.is_empty() {
+                    break;
+                }
+            }
+        });
+        let (socket, _) = listener.accept().await.unwrap();
+        let link = Arc::new(Link::new(None));
+        link.authenticated();
+        let bandwidth = [(); 2].map(|()| Arc::new(Bandwidth::default()));
+        let begun = Begun::default();
+        let deadline = Instant::now() + GRACE;
+        let mut stream = Guarded::new(socket, begun, deadline, PATIENCE, bandwidth, link);
+        let mut received = Vec::new();
+        for len in [4, 500, 4, 20_000, 16, 1].iter().cycle() {
+            let mut piece = vec![0; (*len).min(sent.len() - received.len())];
+            stream.read_exact(&mut piece).await.unwrap();
+            received.extend(piece);
+            if received.len() == sent.len() {
+                break;
+            }
+        }
+        assert!(received == sent);
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0, "the end");
+        writer.await.unwrap();
+    }
 
     /// A stream over a pipe of 16 bytes, and the peer's end of it.
     fn guarded(begun: Begun) -> (Guarded<DuplexStream>, DuplexStream, Arc<Link>) {

@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use coffre_protocol::delta::Token;
@@ -22,7 +21,6 @@ use super::publish::Published;
 use super::stream::{Expect, UnitError};
 use super::writer::FileWriter;
 use super::{Fatal, Receiver, path_of};
-use crate::sum::ArrivalSummer;
 
 /// The file whose content is arriving.
 pub(super) struct Incoming {
@@ -36,7 +34,6 @@ pub(super) struct Incoming {
     pub(super) writer: Option<FileWriter>,
     /// The basis was there when its sums were sent, and is gone now.
     lost_basis: bool,
-    pub(super) summer: ArrivalSummer,
     /// Bytes that came as they are, this time and when the kept basis was made.
     pub(super) literal: u64,
 }
@@ -110,7 +107,6 @@ impl Receiver {
         }
         let place = self.list_of(ndx)?;
         let list = Arc::clone(&self.lists[place].list);
-        let summer = self.negotiated.arrival_summer();
         let missing = awaited.missing.clone();
         let allowed = self.abbreviated(&list, ndx);
         self.incoming = Some(Incoming {
@@ -121,7 +117,6 @@ impl Receiver {
             values: HashMap::new(),
             writer: None,
             lost_basis: false,
-            summer,
             literal: 0,
         });
         if has_values {
@@ -254,7 +249,6 @@ impl Receiver {
                 Some(Token::Literal(bytes)) => {
                     self.totals.literal += bytes.len() as u64;
                     incoming.literal += bytes.len() as u64;
-                    incoming.summer.update(bytes);
                     if let Some(writer) = &mut incoming.writer
                         && let Err(error) = writer.write(bytes)
                     {
@@ -297,20 +291,15 @@ impl Receiver {
         let last = first + count - 1;
         let end = incoming.head.offset(last) + u64::from(incoming.head.len(last));
         while at < end {
-            let step = (end - at).min(COPY_STEP as u64) as usize;
-            self.buffer.resize(COPY_STEP, 0);
-            let piece = &mut self.buffer[..step];
-            if let Err(error) = basis.read_exact_at(piece, at) {
-                // What cannot be read cannot verify: the file will be asked for once more.
-                piece.fill(0);
-                tracing::warn!(%error, "cannot read a basis file");
-            }
-            incoming.summer.update(piece);
-            if self.tokens.wants_matched_data() {
-                self.tokens.matched(piece);
-            }
+            let step = writer.step(end - at);
+            let tokens = &mut self.tokens;
+            let copied = writer.copy(basis, at, step, |piece| {
+                if tokens.wants_matched_data() {
+                    tokens.matched(piece);
+                }
+            });
             self.totals.matched += step as u64;
-            if let Err(error) = writer.write_matched(&self.buffer[..step], at) {
+            if let Err(error) = copied {
                 return Err(self.write_failed(incoming, &error));
             }
             at += step as u64;
@@ -329,8 +318,7 @@ impl Receiver {
             awaited,
             list,
             values,
-            writer,
-            summer,
+            mut writer,
             lost_basis,
             literal,
             ..
@@ -342,8 +330,16 @@ impl Receiver {
         let Some(entry) = list.entry(ndx) else {
             return Err(Fatal::internal("a file sum for a dropped entry"));
         };
-        let (own, content) = summer.finish();
-        let is_whole = own.as_bytes() == sum;
+        let sums = match &mut writer {
+            Some(writer) => writer
+                .sums()
+                .map_err(|error| self.store_failure("write failed on", &path_of(&entry), &error))?,
+            None => None,
+        };
+        let (is_whole, content) = match sums {
+            Some((own, content)) => (own.as_bytes() == sum, content),
+            None => (false, None),
+        };
         match writer {
             Some(writer) if is_whole => {
                 let published = self.publish(&entry, writer, content, basis.as_ref(), &values)?;
@@ -382,6 +378,3 @@ impl Receiver {
         self.closed(ndx)
     }
 }
-
-/// How much of a basis is copied at a time.
-pub(super) const COPY_STEP: usize = 256 << 10;

@@ -12,7 +12,7 @@ use coffre_protocol::flist::EntryRef;
 
 use super::awaited::AwaitedKind;
 use super::basis::Basis;
-use super::incoming::{COPY_STEP, Incoming};
+use super::incoming::Incoming;
 use super::policy::Append;
 use super::writer::{FileWriter, Held, Sink};
 use super::{Fatal, Receiver, path_of};
@@ -41,7 +41,8 @@ impl Receiver {
                 return Ok(());
             }
         };
-        let mut writer = FileWriter::new(sink, held, self.policy.sparse);
+        let summer = self.negotiated.arrival_summer();
+        let mut writer = FileWriter::new(sink, held, self.policy.sparse, summer, entry.len());
         if self.policy.preallocate {
             writer.preallocate(entry.len());
         }
@@ -146,26 +147,22 @@ impl Receiver {
             return Ok(());
         };
         let len = incoming.head.basis_len();
-        writer.append_at(len);
         let is_covered = self.policy.append == Append::Verified;
         let mut at = 0;
-        self.buffer.resize(COPY_STEP, 0);
+        self.buffer.resize(READ_STEP, 0);
         while at < len {
-            let step = (len - at).min(COPY_STEP as u64) as usize;
+            let step = (len - at).min(READ_STEP as u64) as usize;
             let piece = &mut self.buffer[..step];
             if let Err(error) = basis.read_exact_at(piece, at) {
                 piece.fill(0);
                 if !is_covered {
                     // Nobody verifies it, so a sum of it would vouch for bytes that are not there.
-                    incoming.summer.skip();
+                    writer.pass_over_unseen(len - at);
                     return Ok(());
                 }
                 tracing::warn!(%error, "cannot read a file that is appended to");
             }
-            match is_covered {
-                true => incoming.summer.update(piece),
-                false => incoming.summer.update_uncovered(piece),
-            }
+            writer.pass_over(piece, is_covered);
             at += step as u64;
             self.stay_alive();
         }
@@ -173,5 +170,7 @@ impl Receiver {
     }
 }
 
+/// How much is read at a time of a file that is appended to.
+const READ_STEP: usize = 256 << 10;
 /// The least basis, in bytes, that a new file starts as a clone of.
 const WORTH_CLONING: u64 = 64 << 10;

@@ -1,7 +1,9 @@
-//! Writes the content of one file, in order.
+//! Takes the content of one file, in order: sums it and writes it.
 //!
-//! Small pieces are gathered so that a file costs few system calls; large ones go straight
-//! through. With `--sparse`, runs of zeros become holes.
+//! It comes in pieces, from the wire and out of the basis. They are gathered in one buffer up to
+//! the next multiple of [`GATHER`] in the file, so that a file costs few system calls, each of
+//! whole pages, and sums get pieces that are worth their while. With `--sparse`, runs of zeros
+//! become holes.
 //!
 //! | the file | at first it holds |
 //! |---|---|
@@ -13,12 +15,15 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use coffre_protocol::checksum::StrongSum;
 use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::confine::{InPlace, Staged};
+use crate::sum::{ArrivalSummer, Content};
 
-/// Pieces are gathered up to this size.
-const GATHER: usize = 64 << 10;
+/// How much is gathered before it is summed and written. Twice as much costs as much memory more
+/// and a few hundredths less of processor time.
+const GATHER: usize = 256 << 10;
 /// A run of zeros is looked for in aligned pieces of this size.
 const SPARSE_UNIT: usize = 4096;
 
@@ -57,8 +62,12 @@ pub(super) struct Held {
 
 pub(super) struct FileWriter {
     sink: Sink,
-    gathered: Vec<u8>,
-    /// Where the next byte goes, gathered ones included.
+    /// Of everything before `at`; none once the sums were asked for.
+    summer: Option<ArrivalSummer>,
+    buffer: Vec<u8>,
+    /// Bytes at the start of the buffer that are neither summed nor written yet.
+    gathered: usize,
+    /// Where the first of them goes.
     at: u64,
     held: Held,
     /// Bytes that have blocks on disk already, so that a hole must be punched.
@@ -71,10 +80,19 @@ pub(super) struct FileWriter {
 }
 
 impl FileWriter {
-    pub(super) fn new(sink: Sink, held: Held, sparse: bool) -> Self {
+    /// `len`: how long the file is going to be, as far as is known.
+    pub(super) fn new(
+        sink: Sink,
+        held: Held,
+        sparse: bool,
+        summer: ArrivalSummer,
+        len: u64,
+    ) -> Self {
         Self {
             sink,
-            gathered: Vec::new(),
+            summer: Some(summer),
+            buffer: vec![0; len.min(GATHER as u64) as usize],
+            gathered: 0,
             at: 0,
             held,
             allocated: held.len,
@@ -84,9 +102,23 @@ impl FileWriter {
         }
     }
 
-    /// Goes on behind the first `len` bytes, which stay as they are.
-    pub(super) fn append_at(&mut self, len: u64) {
-        self.at = len;
+    /// Goes on behind the next bytes, which are there already and stay. `covered`: by the client's
+    /// sum, too.
+    pub(super) fn pass_over(&mut self, there: &[u8], covered: bool) {
+        self.at += there.len() as u64;
+        match (&mut self.summer, covered) {
+            (Some(summer), true) => summer.update(there),
+            (Some(summer), false) => summer.update_uncovered(there),
+            (None, _) => {}
+        }
+    }
+
+    /// … of which nothing is known.
+    pub(super) fn pass_over_unseen(&mut self, len: u64) {
+        self.at += len;
+        if let Some(summer) = &mut self.summer {
+            summer.skip();
+        }
     }
 
     /// Allocates room for `len` bytes. Where the file system cannot, nothing happens, as with
@@ -99,53 +131,107 @@ impl FileWriter {
         }
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.gathered.is_empty() && bytes.len() >= GATHER / 4 {
-            self.at += bytes.len() as u64;
-            return self.put(bytes, self.at - bytes.len() as u64);
-        }
-        self.gathered.extend_from_slice(bytes);
-        self.at += bytes.len() as u64;
-        if self.gathered.len() >= GATHER {
-            self.write_gathered()?;
-        }
-        Ok(())
+    /// Bytes that fit in before what was gathered is written.
+    fn room(&self) -> usize {
+        GATHER - self.at as usize % GATHER - self.gathered
     }
 
-    /// Writes bytes that stand at `basis_at` in the basis: none, where they are in place.
-    pub(super) fn write_matched(&mut self, bytes: &[u8], basis_at: u64) -> io::Result<()> {
-        let len = bytes.len() as u64;
-        let is_there = self.held.is_basis && self.at + len <= self.held.len;
-        if basis_at != self.at || !is_there {
-            return self.write(bytes);
+    /// Where the next `len` bytes are gathered.
+    fn place(&mut self, len: usize) -> &mut [u8] {
+        let end = self.gathered + len;
+        // The file is longer than was said.
+        if self.buffer.len() < end {
+            self.buffer.resize(end.max(GATHER / 4), 0);
         }
-        self.write_gathered()?;
-        self.ends_in_hole = false;
-        if self.sparse {
-            // Zeros that the basis has blocks for become holes, too.
-            let mut done = 0;
-            while done < bytes.len() {
-                let zeros = run(&bytes[done..], true);
-                if zeros > 0 {
-                    self.make_hole(&bytes[done..done + zeros], self.at + done as u64)?;
-                    done += zeros;
-                } else {
-                    self.ends_in_hole = false;
-                    done += run(&bytes[done..], false);
-                }
+        &mut self.buffer[self.gathered..end]
+    }
+
+    pub(super) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let (piece, rest) = bytes.split_at(bytes.len().min(self.room()));
+            self.place(piece.len()).copy_from_slice(piece);
+            self.gathered += piece.len();
+            bytes = rest;
+            if self.room() == 0 {
+                self.pass_on(Written::No)?;
             }
         }
-        self.at += len;
         Ok(())
     }
 
-    fn write_gathered(&mut self) -> io::Result<()> {
-        let bytes = std::mem::take(&mut self.gathered);
-        if !bytes.is_empty() {
-            self.put(&bytes, self.at - bytes.len() as u64)?;
+    /// Takes the next bytes, not more than [`Self::step`], out of the basis: they stand there at
+    /// `from`. Bytes that are at their place already are not written. What cannot be read is taken
+    /// for zeros: then the file does not verify, and is asked for once more.
+    ///
+    /// Gives the bytes to `see`.
+    pub(super) fn copy(
+        &mut self,
+        basis: &File,
+        from: u64,
+        len: usize,
+        see: impl FnOnce(&[u8]),
+    ) -> io::Result<()> {
+        let to = self.at + self.gathered as u64;
+        let is_there = from == to && self.held.is_basis && to + len as u64 <= self.held.len;
+        if is_there {
+            self.pass_on(Written::No)?;
         }
-        self.gathered = bytes;
-        self.gathered.clear();
+        let place = self.place(len);
+        if let Err(error) = basis.read_exact_at(place, from) {
+            place.fill(0);
+            tracing::warn!(%error, "cannot read a basis file");
+        }
+        see(place);
+        self.gathered += len;
+        if is_there {
+            self.pass_on(Written::Already)
+        } else if self.room() == 0 {
+            self.pass_on(Written::No)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// How much of `left` bytes [`Self::copy`] takes at a time.
+    pub(super) fn step(&self, left: u64) -> usize {
+        left.min(self.room() as u64) as usize
+    }
+
+    /// Sums and writes what was gathered.
+    fn pass_on(&mut self, written: Written) -> io::Result<()> {
+        let len = std::mem::take(&mut self.gathered);
+        if len == 0 {
+            return Ok(());
+        }
+        let buffer = std::mem::take(&mut self.buffer);
+        let bytes = &buffer[..len];
+        if let Some(summer) = &mut self.summer {
+            summer.update(bytes);
+        }
+        let at = self.at;
+        self.at += len as u64;
+        match written {
+            Written::No => self.put(bytes, at)?,
+            Written::Already => self.make_holes(bytes, at)?,
+        }
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    /// With `--sparse`, zeros that the basis has blocks for become holes, too.
+    fn make_holes(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.ends_in_hole = false;
+        let mut done = 0;
+        while self.sparse && done < bytes.len() {
+            let zeros = run(&bytes[done..], true);
+            if zeros > 0 {
+                self.make_hole(&bytes[done..done + zeros], at + done as u64)?;
+                done += zeros;
+            } else {
+                self.ends_in_hole = false;
+                done += run(&bytes[done..], false);
+            }
+        }
         Ok(())
     }
 
@@ -186,9 +272,15 @@ impl FileWriter {
         }
     }
 
+    /// All has come: the sum to compare with the client's, and what is to be kept of it.
+    pub(super) fn sums(&mut self) -> io::Result<Option<(StrongSum, Option<Content>)>> {
+        self.pass_on(Written::No)?;
+        Ok(self.summer.take().map(ArrivalSummer::finish))
+    }
+
     /// Writes what is left and gives the file back, as long as what was written.
     pub(super) fn finish(mut self) -> io::Result<Sink> {
-        self.write_gathered()?;
+        self.pass_on(Written::No)?;
         if self.preallocated || self.ends_in_hole || self.held.len > self.at {
             self.sink.file().set_len(self.at)?;
         }
@@ -201,11 +293,19 @@ impl FileWriter {
         match self.sink {
             Sink::Staged(_) => self.finish(),
             Sink::InPlace(_) => {
-                self.write_gathered()?;
+                self.pass_on(Written::No)?;
                 Ok(self.sink)
             }
         }
     }
+}
+
+/// Whether gathered bytes stand in the file.
+#[derive(Clone, Copy)]
+enum Written {
+    No,
+    /// They are the basis's own, at their place in its clone or in the file itself.
+    Already,
 }
 
 /// Length of the leading run of units that are all zero (or that are not).
