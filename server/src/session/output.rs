@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_pulse_is_a_whole_frame_without_data_and_no_more_than_one_in_a_lull() {
-        let pipe = Arc::new(Pipe::new());
+        let pipe = Arc::new(Pipe::new(&Arc::default()));
         Pulse::new(Arc::clone(&pipe), Duration::from_secs(3600)).beat();
         assert_eq!(pipe.output_backlog(), 0);
         Pulse::new(Arc::clone(&pipe), Duration::ZERO).beat();
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn data_and_messages_come_out_in_the_order_they_were_said() {
-        let pipe = Arc::new(Pipe::new());
+        let pipe = Arc::new(Pipe::new(&Arc::default()));
         let version = ProtocolVersion::OWN;
         let mut out = Outgoing::new(Arc::clone(&pipe), version);
         let long = vec![7u8; 3 * MAX_DATA + 5];

@@ -1,21 +1,40 @@
 //! The two queues between an SSH channel (async) and a session thread (blocking).
 //!
-//! Input is bounded: [`Pipe::push_input`] waits while [`INPUT_LIMIT`] bytes are queued, and so the
-//! client's window closes. Output is never waited for: a session that waited for its output while
+//! Input is bounded: [`Pipe::push_input`] waits while a session's share of [`Shares`] is queued, and
+//! so the client's window closes. Output is never waited for: a session that waited for its output while
 //! the SSH side waits to hand it input would freeze the connection for ever. Instead the session
 //! looks at [`Pipe::output_backlog`] before it makes more output of its own accord, and goes on
 //! reading whatever the backlog is.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-/// Bytes of input queued before the client is made to wait. Where the disk is the slower one, this
-/// much is always resident; more would not make it faster.
-pub const INPUT_LIMIT: usize = 2 << 20;
+/// Bytes of input that all sessions may have queued, as long as it is enough for [`LEAST_INPUT`]
+/// each. Where the disk is the slower one, this much is always resident.
+const ALL_INPUT: usize = 16 << 20;
+/// The most that one may have; more would not make it faster.
+pub const MOST_INPUT: usize = 2 << 20;
+/// And the least, however many there are.
+const LEAST_INPUT: usize = 256 << 10;
+
+/// What the sessions of a server share: room for input.
+#[derive(Debug, Default)]
+pub struct Shares {
+    pipes: AtomicUsize,
+}
+
+impl Shares {
+    /// Bytes of input that each session may have queued before its client is made to wait.
+    fn input(&self) -> usize {
+        let pipes = self.pipes.load(Ordering::Relaxed).max(1);
+        (ALL_INPUT / pipes).clamp(LEAST_INPUT, MOST_INPUT)
+    }
+}
 
 /// What a session sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +64,8 @@ struct State {
     input_bytes: usize,
     input_total: u64,
     input_ended: bool,
+    /// The SSH side has input and no room for it.
+    waits_for_room: bool,
     output: VecDeque<Output>,
     output_bytes: usize,
     output_total: u64,
@@ -62,8 +83,9 @@ struct Wait {
 }
 
 /// See the module's story.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pipe {
+    shares: Arc<Shares>,
     state: Mutex<State>,
     session_wakes: Condvar,
     input_room: Notify,
@@ -71,8 +93,15 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(shares: &Arc<Shares>) -> Self {
+        shares.pipes.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shares: Arc::clone(shares),
+            state: Mutex::default(),
+            session_wakes: Condvar::new(),
+            input_room: Notify::new(),
+            output_ready: Notify::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -97,13 +126,14 @@ impl Pipe {
                 if state.exited {
                     return false;
                 }
-                if state.input_bytes < INPUT_LIMIT {
+                if state.input_bytes < self.shares.input() {
                     state.input_bytes += data.len();
                     state.input_total += data.len() as u64;
                     state.input.push_back(data);
                     self.wake(&mut state);
                     return true;
                 }
+                state.waits_for_room = true;
             }
             room.await;
         }
@@ -158,12 +188,7 @@ impl Pipe {
     pub fn wait(&self, backlog: Option<usize>, deadline: Option<Instant>) -> Event {
         let mut state = self.lock();
         loop {
-            if let Some(data) = state.input.pop_front() {
-                let was_full = state.input_bytes >= INPUT_LIMIT;
-                state.input_bytes -= data.len();
-                if was_full && state.input_bytes < INPUT_LIMIT {
-                    self.input_room.notify_one();
-                }
+            if let Some(data) = self.take_input(&mut state) {
                 return Event::Input(data);
             }
             if state.disconnected {
@@ -199,11 +224,14 @@ impl Pipe {
 
     /// Takes input that is there already, without waiting.
     pub fn try_input(&self) -> Option<Bytes> {
-        let mut state = self.lock();
+        self.take_input(&mut self.lock())
+    }
+
+    fn take_input(&self, state: &mut State) -> Option<Bytes> {
         let data = state.input.pop_front()?;
-        let was_full = state.input_bytes >= INPUT_LIMIT;
         state.input_bytes -= data.len();
-        if was_full && state.input_bytes < INPUT_LIMIT {
+        if state.waits_for_room && state.input_bytes < self.shares.input() {
+            state.waits_for_room = false;
             self.input_room.notify_one();
         }
         Some(data)
@@ -263,13 +291,55 @@ impl Pipe {
     }
 }
 
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.shares.pipes.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn sessions_share_the_room_for_input_and_get_it_back() {
+        let shares = Arc::default();
+        let first = Pipe::new(&shares);
+        let piece = || Bytes::from(vec![0; 32 << 10]);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut fill = |pipe: &Pipe| {
+            let mut pushed = 0;
+            loop {
+                let mut push = std::pin::pin!(pipe.push_input(piece()));
+                match push.as_mut().poll(&mut context) {
+                    std::task::Poll::Ready(taken) => assert!(taken),
+                    std::task::Poll::Pending => return pushed,
+                }
+                pushed += 32 << 10;
+            }
+        };
+        assert_eq!(fill(&first), MOST_INPUT);
+        let others: Vec<Pipe> = (1..32).map(|_| Pipe::new(&shares)).collect();
+        assert_eq!(fill(&others[0]), ALL_INPUT / 32);
+        // One that has more than its share gives it up first.
+        while first.lock().input_bytes > ALL_INPUT / 32 {
+            assert!(first.try_input().is_some());
+            assert_eq!(fill(&first), 0);
+        }
+        let many: Vec<Pipe> = (0..1000).map(|_| Pipe::new(&shares)).collect();
+        assert_eq!(fill(&many[0]), LEAST_INPUT);
+        drop((others, many));
+        // Who waits for room of a share that has grown since is told at the next piece taken.
+        let mut push = std::pin::pin!(first.push_input(piece()));
+        first.lock().waits_for_room = true;
+        assert!(first.try_input().is_some());
+        assert!(!first.lock().waits_for_room);
+        assert!(push.as_mut().poll(&mut context).is_ready());
+    }
+
     /// What a session that waits is told when something happens on the other side.
     fn told(backlog: Option<usize>, queued: &[usize], happens: impl AsyncFnOnce(&Pipe)) -> Event {
-        let pipe = Pipe::new();
+        let pipe = Pipe::new(&Arc::default());
         for bytes in queued {
             pipe.send(Output::Stdout(Bytes::from(vec![0; *bytes])));
         }
@@ -314,7 +384,7 @@ mod tests {
 
     #[test]
     fn a_session_at_work_finds_what_came_meanwhile() {
-        let pipe = Pipe::new();
+        let pipe = Pipe::new(&Arc::default());
         let soon = || Some(Instant::now() + Duration::from_millis(1));
         assert_eq!(pipe.wait(None, soon()), Event::TimedOut);
         assert_eq!(pipe.wait(Some(0), soon()), Event::OutputRoom);

@@ -154,7 +154,7 @@ impl Handler {
             Ok(admitted) => admitted,
             Err(sentence) => return self.refuse(id, &sentence, session),
         };
-        let pipe = Arc::new(Pipe::new());
+        let pipe = Arc::new(Pipe::new(&self.service.shared.shares));
         let ended_by = Arc::new(OnceLock::new());
         if ended {
             pipe.end_input();

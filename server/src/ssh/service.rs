@@ -11,6 +11,7 @@ use super::offer::Offers;
 use crate::bandwidth::Bandwidth;
 use crate::config::ServerConfig;
 use crate::session::Sessions;
+use crate::session::pipe::Shares;
 use crate::tenant::TenantHandle;
 
 /// Authenticated connections that a tenant may have beyond its sessions. A connection without a
@@ -110,6 +111,7 @@ pub(super) struct Shared {
     pub(super) door: Arc<Door>,
     pub(super) counters: Counters,
     pub(super) bandwidth: Arc<Bandwidth>,
+    pub(super) shares: Arc<Shares>,
     grace: Mutex<Duration>,
     /// Tenants that are no longer served but may have sessions.
     removed: Mutex<Vec<Weak<Service>>>,
@@ -122,6 +124,7 @@ impl Shared {
             door: Arc::default(),
             counters: Counters::default(),
             bandwidth: Arc::default(),
+            shares: Arc::default(),
             grace: Mutex::default(),
             removed: Mutex::default(),
         }

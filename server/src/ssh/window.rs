@@ -13,7 +13,7 @@
 //! long, or slow, and then it has the time.
 //!
 //! None of this takes memory here: what arrives and finds no room in the session's queue
-//! ([`crate::session::pipe::INPUT_LIMIT`]) stays in the kernel.
+//! ([`crate::session::pipe::MOST_INPUT`]) stays in the kernel.
 
 use std::time::{Duration, Instant};
 
