@@ -16,11 +16,11 @@ use tokio::sync::Notify;
 
 /// Bytes of input that all sessions may have queued, as long as it is enough for [`LEAST_INPUT`]
 /// each. Where the disk is the slower one, this much is always resident.
-const ALL_INPUT: usize = 16 << 20;
+const ALL_INPUT: usize = 8 << 20;
 /// The most that one may have; more would not make it faster.
-pub const MOST_INPUT: usize = 2 << 20;
+pub const MOST_INPUT: usize = 512 << 10;
 /// And the least, however many there are.
-const LEAST_INPUT: usize = 256 << 10;
+const LEAST_INPUT: usize = 128 << 10;
 
 /// What the sessions of a server share: room for input.
 #[derive(Debug, Default)]
