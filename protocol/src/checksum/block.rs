@@ -27,9 +27,6 @@ pub struct BlockSummer {
 }
 
 impl BlockSummer {
-    /// The number of blocks that are summed at once where that is faster.
-    pub const TOGETHER: usize = LANES;
-
     pub fn new(kind: StrongKind, seed: i32, seed_fix: bool) -> Self {
         Self {
             kind,
@@ -40,6 +37,14 @@ impl BlockSummer {
 
     pub fn kind(&self) -> StrongKind {
         self.kind
+    }
+
+    /// The number of blocks that [`Self::sum_each`] sums at once, which is faster there.
+    pub fn together(&self) -> usize {
+        match self.kind {
+            StrongKind::Md4 | StrongKind::SeededMd4 | StrongKind::Md5 => LANES,
+            _ => 1,
+        }
     }
 
     /// The sum of `block`. Allocates nothing.
@@ -67,7 +72,7 @@ impl BlockSummer {
 
     /// Gives `take` the sums of the blocks of `block_len` bytes that stand one after the other in
     /// `blocks`, in their order; what is left at the end is no block. MD4 and MD5 are much faster
-    /// here than one by one, in groups of [`Self::TOGETHER`].
+    /// here than one by one, in groups of [`Self::together`].
     pub fn sum_each(
         &self,
         blocks: &[u8],

@@ -241,13 +241,19 @@ fn a_head_without_blocks_has_no_sums() {
 
 #[test]
 fn a_piece_is_whole_groups_of_blocks_as_long_as_they_are_small() {
-    let summer = BlockSummer::new(StrongKind::Md5, 5, true);
-    for block_len in [700, 8_192, 65_528, 131_072, 1 << 29] {
+    let piece = |kind, block_len| {
+        let summer = BlockSummer::new(kind, 5, true);
         let head = SumHead::for_basis(1 << 40, version(29), 16, Some(block_len), false);
-        let piece = BlockSumEncoder::new(head, summer).piece_len(256 << 10);
-        let group = block_len as usize * BlockSummer::TOGETHER;
-        assert!(piece.is_multiple_of(group) || group > 4 << 20);
-        assert!((256 << 10..=4 << 20).contains(&piece));
+        BlockSumEncoder::new(head, summer).piece_len(256 << 10)
+    };
+    for block_len in [700, 8_192, 65_528, 131_072, 1 << 29] {
+        let len = block_len as usize;
+        let one_by_one = piece(StrongKind::Xxh128, block_len);
+        assert!(one_by_one.is_multiple_of(len) || len > 4 << 20);
+        assert!((192 << 10..=256 << 10).contains(&one_by_one));
+        let together = piece(StrongKind::Md5, block_len);
+        assert!(together.is_multiple_of(16 * len) || 16 * len > 4 << 20);
+        assert!((192 << 10..=4 << 20).contains(&together));
     }
 }
 
