@@ -133,8 +133,11 @@ impl Invocation {
                 }
                 if (meanwhile.as_ref()).is_some_and(|(when, _)| when.has_come(start, group.pid))
                     && let Some((_, action)) = meanwhile.take()
+                    && let Err(error) = action()
                 {
-                    action()?;
+                    group.kill();
+                    child.wait()?;
+                    return Err(error);
                 }
                 if start.elapsed() >= self.timeout {
                     timed_out = true;
@@ -250,19 +253,19 @@ mod tests {
 
     #[test]
     fn something_happens_once_a_program_has_read_so_much() {
-        let mut invocation = Invocation::new(Path::new("/bin/cat"), Path::new("/"));
-        invocation.args = vec!["/dev/zero".into()];
-        invocation.interrupt = Some((When::HasRead(200_000_000), Signal::INT));
+        let mut invocation = shell("exec cat /dev/zero > /dev/null");
+        invocation.interrupt = Some((When::HasRead(200_000_000), Signal::TERM));
         let mut has_happened = false;
         let when = When::HasRead(100_000_000);
         let outcome = invocation.run_while(Some((when, || {
             has_happened = true;
             Ok(())
         })));
-        let outcome = outcome.unwrap();
-        assert_eq!(outcome.exit, 128 + 2);
+        assert_eq!(outcome.unwrap().exit, 128 + 15);
         assert!(has_happened);
-        assert!(outcome.stdout.len() > 150_000_000);
+        let fails = || anyhow::bail!("it cannot be done");
+        let error = invocation.run_while(Some((when, fails))).unwrap_err();
+        assert_eq!(error.to_string(), "it cannot be done");
         let mut short = shell("true");
         short.interrupt = Some((When::HasRead(100_000_000), Signal::INT));
         let never = || anyhow::bail!("it has not read that much");

@@ -333,7 +333,7 @@ impl Scenario {
         self.last(|run| run.last_words = lines)
     }
 
-    /// The user presses ^C after that time.
+    /// The user presses ^C once the client has read so many bytes.
     pub fn interrupted_when_it_has_read(self, bytes: u64) -> Self {
         self.last(|run| run.interrupt = Some((When::HasRead(bytes), Signal::INT)))
     }

@@ -38,9 +38,8 @@ impl BlockSumEncoder {
         self.done_blocks == self.head.count
     }
 
-    /// How many bytes of the basis are best taken at once, if that is to be about so many, or a
-    /// little less: whole blocks, and as many as are summed together, unless that is more than
-    /// 4 MiB.
+    /// How many bytes of the basis are best taken at once, if it is to be about so many: whole
+    /// blocks, and as many as are summed together, unless that is more than 4 MiB.
     pub fn piece_len(&self, about: usize) -> usize {
         const MOST: usize = 4 << 20;
         let block_len = self.head.block_len.max(1) as usize;

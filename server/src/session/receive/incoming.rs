@@ -330,10 +330,12 @@ impl Receiver {
         let Some(entry) = list.entry(ndx) else {
             return Err(Fatal::internal("a file sum for a dropped entry"));
         };
-        let sums = match &mut writer {
-            Some(writer) => writer
-                .sums()
-                .map_err(|error| self.store_failure("write failed on", &path_of(&entry), &error))?,
+        let sums = match writer.as_mut().map(FileWriter::sums) {
+            Some(Ok(sums)) => sums,
+            Some(Err(error)) => {
+                self.keep_unverified(&entry, writer, literal);
+                return Err(self.store_failure("write failed on", &path_of(&entry), &error));
+            }
             None => None,
         };
         let (is_whole, content) = match sums {

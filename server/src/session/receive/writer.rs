@@ -73,8 +73,9 @@ pub(super) struct FileWriter {
     /// Bytes that have blocks on disk already, so that a hole must be punched.
     allocated: u64,
     sparse: bool,
-    /// Room was allocated ahead: the end must be cut.
-    preallocated: bool,
+    /// The file may go on behind what was written: room was allocated ahead, or a write failed in
+    /// its middle.
+    must_be_cut: bool,
     /// The last thing was a hole: the size must be set.
     ends_in_hole: bool,
 }
@@ -97,7 +98,7 @@ impl FileWriter {
             held,
             allocated: held.len,
             sparse,
-            preallocated: false,
+            must_be_cut: false,
             ends_in_hole: false,
         }
     }
@@ -126,7 +127,7 @@ impl FileWriter {
     pub(super) fn preallocate(&mut self, len: u64) {
         let keep_size = FallocateFlags::KEEP_SIZE;
         if len > self.held.len && fallocate(self.sink.file(), keep_size, 0, len).is_ok() {
-            self.preallocated = true;
+            self.must_be_cut = true;
             self.allocated = len;
         }
     }
@@ -208,14 +209,17 @@ impl FileWriter {
         if let Some(summer) = &mut self.summer {
             summer.update(bytes);
         }
-        let at = self.at;
-        self.at += len as u64;
-        match written {
-            Written::No => self.put(bytes, at)?,
-            Written::Already => self.make_holes(bytes, at)?,
+        let done = match written {
+            Written::No => self.put(bytes, self.at),
+            Written::Already => self.make_holes(bytes, self.at),
+        };
+        match done {
+            Ok(()) => self.at += len as u64,
+            // What is kept of the file must not hold bytes that never came.
+            Err(_) => self.must_be_cut = true,
         }
         self.buffer = buffer;
-        Ok(())
+        done
     }
 
     /// With `--sparse`, zeros that the basis has blocks for become holes, too.
@@ -281,7 +285,7 @@ impl FileWriter {
     /// Writes what is left and gives the file back, as long as what was written.
     pub(super) fn finish(mut self) -> io::Result<Sink> {
         self.pass_on(Written::No)?;
-        if self.preallocated || self.ends_in_hole || self.held.len > self.at {
+        if self.must_be_cut || self.ends_in_hole || self.held.len > self.at {
             self.sink.file().set_len(self.at)?;
         }
         Ok(self.sink)
@@ -316,3 +320,6 @@ fn run(bytes: &[u8], zero: bool) -> usize {
         .map(<[u8]>::len)
         .sum()
 }
+
+#[cfg(test)]
+mod tests;
