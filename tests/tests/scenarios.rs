@@ -323,6 +323,7 @@ scenarios! {
     backup_suffix
     backup_dir
     backup_dir_made_below
+    backup_dir_made_late
     backup_dir_outside
     backup_dir_absolute
     backup_everything_kept

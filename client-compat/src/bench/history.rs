@@ -181,7 +181,7 @@ impl Stand {
 }
 
 /// One process with so many tenants against so many sshd.
-pub(super) fn tenants(machine: &Machine, size: Size) -> Result<Vec<Pair>> {
+pub(super) fn tenants(machine: &Machine, size: Size, fs: FileSystem) -> Result<Vec<Pair>> {
     let coffre = machine.coffre.as_deref();
     let coffre = coffre.context("this workload has no use for stock alone")?;
     let dir = tempfile::tempdir()?;
@@ -189,8 +189,9 @@ pub(super) fn tenants(machine: &Machine, size: Size) -> Result<Vec<Pair>> {
     let ports = (0..size.files)
         .map(|_| Port::reserve())
         .collect::<Result<Vec<_>>>()?;
-    in_turns(machine.pairs, |turn, who| {
-        let place = dir.path().join(format!("{}-{turn}", who.name()));
+    in_turns(machine.pairs, |_, who| {
+        let mounted = LoopFs::make(fs, machine.room_bytes)?;
+        let place = mounted.path().join("server");
         fs::create_dir(&place)?;
         match who {
             ServerKind::Coffre => one_process(coffre, &place, &keys, &ports),

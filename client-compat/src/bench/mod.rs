@@ -265,7 +265,7 @@ impl Machine {
             Kind::Snapshot | Kind::Steady | Kind::Prune => {
                 history::snapshots(self, workload.kind, size, fs).map(|pairs| (pairs, None))
             }
-            Kind::Tenants => history::tenants(self, size).map(|pairs| (pairs, None)),
+            Kind::Tenants => history::tenants(self, size, fs).map(|pairs| (pairs, None)),
             kind => transfer::run(self, kind, size, fs, workload.limit)
                 .map(|came| (came.pairs, came.limit)),
         };
