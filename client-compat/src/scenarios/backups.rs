@@ -23,20 +23,32 @@ fn kept(name: &str, about: &str, options: &str) -> Scenario {
         .run(&format!("-aivv {options} src/ :dst/"))
 }
 
-/// Nothing goes but a file of a directory two levels down.
-fn made_below(name: &str, recursion: &str) -> Scenario {
+/// Nothing needs the directory before a file two levels down goes. `tree`: whether the trees are
+/// compared at once.
+fn made_below(name: &str, recursion: &str, tree: bool) -> Scenario {
     let push =
         format!("-ai {recursion} --backup --backup-dir=.old --delete --exclude=/.old src/ :dst/");
+    let compare = || Compare {
+        tree,
+        ..Compare::default()
+    };
     Scenario::new(
         name,
         format!("--backup-dir that is first needed for a directory below, {recursion}"),
     )
     .source(ordinary)
-    .run("-a src/ :dst/")
-    .change_destination("an old file", |tree| {
+    .destination(|tree| {
+        tree.file("docs/deep/old", b"goes")?;
         tree.file("docs/deep/er/old", b"goes").map(drop)
     })
     .run(&push)
+    .compares(compare())
+    .change_destination("old files again", |tree| {
+        tree.remove(".old")?;
+        tree.file("docs/deep/er/old", b"goes").map(drop)
+    })
+    .run(&push)
+    .compares(compare())
     .leaves(".old/docs/deep/er/old")
 }
 
@@ -50,15 +62,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             "--backup-dir inside",
             "-b --backup-dir=.old --delete",
         ),
-        made_below("backup-dir-made-below", "--no-inc-recursive"),
+        made_below("backup-dir-made-below", "--no-inc-recursive", true),
         // With incremental recursion stock may be done with the times of the destination before it
-        // makes the directory in it, or not: a matter of milliseconds, so they are not compared
-        // before another run has set them.
-        made_below("backup-dir-made-late", "--inc-recursive")
-            .compares(Compare {
-                tree: false,
-                ..Compare::default()
-            })
+        // makes the directory in it, or not: a matter of milliseconds, so the trees are compared
+        // after another run, which sets them.
+        made_below("backup-dir-made-late", "--inc-recursive", false)
             .run("-a --exclude=/.old src/ :dst/"),
         kept(
             "backup-dir-outside",

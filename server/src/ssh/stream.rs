@@ -36,12 +36,15 @@ const AHEAD_BYTES: usize = 64;
 /// A stream that gives more than was asked for in the same system call.
 pub(super) trait ReadAhead: AsyncRead {
     /// Fills `buf`, and then as much of `ahead` as there is; gives the number of bytes in `ahead`.
+    /// A stream that cannot do so reads no further than was asked.
     fn poll_read_ahead(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
-        ahead: &mut [u8],
-    ) -> Poll<io::Result<usize>>;
+        _ahead: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_read(cx, buf).map_ok(|()| 0)
+    }
 }
 
 impl ReadAhead for TcpStream {
@@ -331,26 +334,46 @@ mod tests {
         farewell: Duration::from_millis(100),
     };
 
-    impl ReadAhead for DuplexStream {
-        fn poll_read_ahead(
-            self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            buf: &mut ReadBuf<'_>,
-            _ahead: &mut [u8],
-        ) -> Poll<io::Result<usize>> {
-            self.poll_read(cx, buf).map_ok(|()| 0)
-        }
+    impl ReadAhead for DuplexStream {}
+
+    /// A stream over a socket, and the peer's end of it.
+    async fn over_tcp() -> (Guarded<TcpStream>, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap());
+        let (peer, accepted) = tokio::join!(peer, listener.accept());
+        let link = Arc::new(Link::new(None));
+        link.authenticated();
+        let bandwidth = [(); 2].map(|()| Arc::new(Bandwidth::default()));
+        let (begun, deadline) = (Begun::default(), Instant::now() + GRACE);
+        let socket = accepted.unwrap().0;
+        let stream = Guarded::new(socket, begun, deadline, PATIENCE, bandwidth, link);
+        (stream, peer.unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_next_length_comes_with_the_packet_before() {
+        let (mut stream, mut peer) = over_tcp().await;
+        // Two packets: the length, and the rest.
+        peer.write_all(&[7; 4 + 1000 + 4 + 500]).await.unwrap();
+        stream.inner.readable().await.unwrap();
+        stream.read_exact(&mut [0; 4]).await.unwrap();
+        stream.read_exact(&mut [0; 1000]).await.unwrap();
+        let ahead = |stream: &Guarded<TcpStream>| {
+            stream.received.get_ref().len() - stream.received.position() as usize
+        };
+        assert_eq!(ahead(&stream), AHEAD_BYTES, "the next length is there");
+        stream.read_exact(&mut [0; 4]).await.unwrap();
+        stream.read_exact(&mut [0; 500]).await.unwrap();
+        assert_eq!(ahead(&stream), 0);
     }
 
     #[tokio::test]
     async fn packets_arrive_as_they_were_sent_however_they_are_cut() {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let (mut stream, mut peer) = over_tcp().await;
+        peer.set_nodelay(true).unwrap();
         let sent: Vec<u8> = (0..300_000_u32).map(|n| (n / 3) as u8).collect();
         let to_send = sent.clone();
         let writer = tokio::spawn(async move {
-            let mut peer = TcpStream::connect(address).await.unwrap();
-            peer.set_nodelay(true).unwrap();
             let mut rest = &to_send[..];
             for len in [1, 3, 4, 60, 64, 65, 1000, 32_772].iter().cycle() {
                 let (piece, after) = rest.split_at(rest.len().min(*len));
@@ -365,13 +388,6 @@ mod tests {
                 }
             }
         });
-        let (socket, _) = listener.accept().await.unwrap();
-        let link = Arc::new(Link::new(None));
-        link.authenticated();
-        let bandwidth = [(); 2].map(|()| Arc::new(Bandwidth::default()));
-        let begun = Begun::default();
-        let deadline = Instant::now() + GRACE;
-        let mut stream = Guarded::new(socket, begun, deadline, PATIENCE, bandwidth, link);
         let mut received = Vec::new();
         for len in [4, 500, 4, 20_000, 16, 1].iter().cycle() {
             let mut piece = vec![0; (*len).min(sent.len() - received.len())];

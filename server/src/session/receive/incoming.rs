@@ -330,17 +330,13 @@ impl Receiver {
         let Some(entry) = list.entry(ndx) else {
             return Err(Fatal::internal("a file sum for a dropped entry"));
         };
-        let sums = match writer.as_mut().map(FileWriter::sums) {
-            Some(Ok(sums)) => sums,
+        let (is_whole, content) = match writer.as_mut().map(FileWriter::sums) {
+            Some(Ok(Some((own, content)))) => (own.as_bytes() == sum, content),
+            Some(Ok(None)) | None => (false, None),
             Some(Err(error)) => {
                 self.keep_unverified(&entry, writer, literal);
                 return Err(self.store_failure("write failed on", &path_of(&entry), &error));
             }
-            None => None,
-        };
-        let (is_whole, content) = match sums {
-            Some((own, content)) => (own.as_bytes() == sum, content),
-            None => (false, None),
         };
         match writer {
             Some(writer) if is_whole => {

@@ -21,8 +21,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 use crate::confine::{InPlace, Staged};
 use crate::sum::{ArrivalSummer, Content};
 
-/// How much is gathered before it is summed and written. Twice as much costs as much memory more
-/// and a few hundredths less of processor time.
+/// How much is gathered before it is summed and written. Writes of 64 KiB took 1.17 of the time of
+/// these, and those of 1 MiB 0.87.
 const GATHER: usize = 256 << 10;
 /// A run of zeros is looked for in aligned pieces of this size.
 const SPARSE_UNIT: usize = 4096;

@@ -176,7 +176,7 @@ fn a_write_that_fails_leaves_what_came_and_nothing_behind_it() {
         if preallocates {
             writer.preallocate(2_000_000);
         }
-        // Where holes are made, the piece that fails begins with one.
+        // Where holes are made, one stands before what fails in the same piece.
         let came = content(3, 900_000);
         let error = writer.write(&came).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(Errno::DQUOT.raw_os_error()));
