@@ -73,9 +73,8 @@ pub(super) struct FileWriter {
     /// Bytes that have blocks on disk already, so that a hole must be punched.
     allocated: u64,
     sparse: bool,
-    /// The file may go on behind what was written: room was allocated ahead, or a write failed in
-    /// its middle.
-    must_be_cut: bool,
+    /// Room was allocated ahead: the end must be cut.
+    preallocated: bool,
     /// The last thing was a hole: the size must be set.
     ends_in_hole: bool,
 }
@@ -98,7 +97,7 @@ impl FileWriter {
             held,
             allocated: held.len,
             sparse,
-            must_be_cut: false,
+            preallocated: false,
             ends_in_hole: false,
         }
     }
@@ -127,7 +126,7 @@ impl FileWriter {
     pub(super) fn preallocate(&mut self, len: u64) {
         let keep_size = FallocateFlags::KEEP_SIZE;
         if len > self.held.len && fallocate(self.sink.file(), keep_size, 0, len).is_ok() {
-            self.must_be_cut = true;
+            self.preallocated = true;
             self.allocated = len;
         }
     }
@@ -213,10 +212,9 @@ impl FileWriter {
             Written::No => self.put(bytes, self.at),
             Written::Already => self.make_holes(bytes, self.at),
         };
-        match done {
-            Ok(()) => self.at += len as u64,
-            // What is kept of the file must not hold bytes that never came.
-            Err(_) => self.must_be_cut = true,
+        // After a write that failed, what is behind this place is not taken for content.
+        if done.is_ok() {
+            self.at += len as u64;
         }
         self.buffer = buffer;
         done
@@ -285,7 +283,7 @@ impl FileWriter {
     /// Writes what is left and gives the file back, as long as what was written.
     pub(super) fn finish(mut self) -> io::Result<Sink> {
         self.pass_on(Written::No)?;
-        if self.must_be_cut || self.ends_in_hole || self.held.len > self.at {
+        if self.preallocated || self.ends_in_hole || self.held.len > self.at {
             self.sink.file().set_len(self.at)?;
         }
         Ok(self.sink)
