@@ -10,45 +10,47 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::measure::{Group, Memory, Watch, cpu_secs_of_children, memory_of};
+use super::limit;
+use super::measure::{Group, Memory, Watch, memory_of};
 use super::source::{Tree, fill, name_of};
 use super::workload::{Kind, Size};
-use super::{Machine, Pair, Sample, in_turns};
+use super::{Came, Machine, Sample, in_turns};
 use crate::loopfs::{FileSystem, LoopFs};
-use crate::run::{ProcessGroup, tool};
+use crate::run::ProcessGroup;
 use crate::sandbox::{Coffre, Keys, Port, ServerKind, TENANT};
 use crate::tree::{Builder, noise};
 
 /// Snapshots and prunes.
-pub(super) fn snapshots(
-    machine: &Machine,
-    kind: Kind,
-    size: Size,
-    fs: FileSystem,
-) -> Result<Vec<Pair>> {
+pub(super) fn snapshots(machine: &Machine, kind: Kind, size: Size, fs: FileSystem) -> Result<Came> {
     let coffre = machine.coffre.as_deref();
     let coffre = coffre.context("this workload has no use for stock alone")?;
     let stand = Stand::make(coffre, size, fs, machine.room_bytes)?;
-    match kind {
-        Kind::Snapshot => in_turns(machine.pairs, |turn, who| match who {
-            ServerKind::Coffre => stand.coffre(&["snapshot", TENANT]),
-            ServerKind::Stock => stand.copy(turn),
-        }),
-        Kind::Prune => in_turns(machine.pairs, |turn, who| match who {
-            ServerKind::Coffre => {
-                stand.keep(None)?;
-                // One stays of each turn, and one is to go, as for the other.
-                while stand.snapshots()? < 2 {
-                    stand.server.command(&["snapshot", TENANT])?;
+    let (pairs, limit) = match kind {
+        Kind::Snapshot => {
+            let pairs = in_turns(machine.pairs, |turn, who| match who {
+                ServerKind::Coffre => stand.coffre(&["snapshot", TENANT]),
+                ServerKind::Stock => stand.copy(turn),
+            })?;
+            (pairs, stand.links_by_two()?)
+        }
+        Kind::Prune => {
+            let pairs = in_turns(machine.pairs, |turn, who| match who {
+                ServerKind::Coffre => {
+                    stand.keep(None)?;
+                    // One stays of each turn, and one is to go, as for the other.
+                    while stand.snapshots()? < 2 {
+                        stand.server.command(&["snapshot", TENANT])?;
+                    }
+                    stand.keep(Some(1))?;
+                    stand.coffre(&["prune", TENANT])
                 }
-                stand.keep(Some(1))?;
-                stand.coffre(&["prune", TENANT])
-            }
-            ServerKind::Stock => {
-                stand.copy(turn)?;
-                stand.remove(turn)
-            }
-        }),
+                ServerKind::Stock => {
+                    stand.copy(turn)?;
+                    stand.remove(turn)
+                }
+            })?;
+            (pairs, stand.removals_by_two(machine.pairs)?)
+        }
         _ => {
             // So that there is one to go from the first time on.
             stand.keep(Some(2))?;
@@ -56,15 +58,17 @@ pub(super) fn snapshots(
                 stand.server.command(&["snapshot", TENANT])?;
             }
             stand.copy(0)?;
-            in_turns(machine.pairs, |turn, who| {
+            let pairs = in_turns(machine.pairs, |turn, who| {
                 stand.replace_a_hundredth(turn)?;
                 match who {
                     ServerKind::Coffre => stand.coffre(&["snapshot", TENANT]),
                     ServerKind::Stock => stand.copy(turn + 1)?.and(stand.remove(turn)?),
                 }
-            })
+            })?;
+            (pairs, stand.listings(machine.pairs)?)
         }
-    }
+    };
+    Ok(Came { pairs, limit })
 }
 
 /// A live tree, a server that is asked for snapshots of it, and a place for copies.
@@ -105,30 +109,9 @@ impl Stand {
         let synced = Instant::now();
         self.fs.sync()?;
         Ok(Sample {
-            wall_secs,
             sync_secs: synced.elapsed().as_secs_f64(),
             server_cpu_secs: Some(used.cpu_secs),
-            peak_memory_bytes: None,
-            peak_own_bytes: None,
-            written_bytes: None,
-        })
-    }
-
-    fn plain(&self, program: &str, args: &[&std::ffi::OsStr]) -> Result<Sample> {
-        self.fs.sync()?;
-        let before = cpu_secs_of_children();
-        let started = Instant::now();
-        tool(program, args)?;
-        let wall_secs = started.elapsed().as_secs_f64();
-        let synced = Instant::now();
-        self.fs.sync()?;
-        Ok(Sample {
-            wall_secs,
-            sync_secs: synced.elapsed().as_secs_f64(),
-            server_cpu_secs: Some(cpu_secs_of_children() - before),
-            peak_memory_bytes: None,
-            peak_own_bytes: None,
-            written_bytes: None,
+            ..Sample::lasting(wall_secs)
         })
     }
 
@@ -136,14 +119,45 @@ impl Stand {
         self.fs.path().join(format!("copy-{turn}"))
     }
 
+    fn live(&self) -> PathBuf {
+        self.server.home().join("live")
+    }
+
     fn copy(&self, turn: usize) -> Result<Sample> {
-        let live = self.server.home().join("live");
-        let args = ["-al".as_ref(), live.as_os_str()];
-        self.plain("cp", &[args[0], args[1], self.copy_of(turn).as_os_str()])
+        let mut command = Command::new("cp");
+        command.arg("-al").arg(self.live()).arg(self.copy_of(turn));
+        limit::at_once(&self.fs, vec![command])
     }
 
     fn remove(&self, turn: usize) -> Result<Sample> {
-        self.plain("rm", &["-rf".as_ref(), self.copy_of(turn).as_os_str()])
+        let mut command = Command::new("rm");
+        command.arg("-rf").arg(self.copy_of(turn));
+        limit::at_once(&self.fs, vec![command])
+    }
+
+    fn links_by_two(&self) -> Result<Sample> {
+        let to = self.fs.path().join("limit");
+        fs::create_dir(&to)?;
+        let args = ["-al".as_ref(), "-t".as_ref(), to.as_os_str()];
+        let halves = limit::by_two("cp", &args, &self.live().join("tree"))?;
+        limit::at_once(&self.fs, halves)
+    }
+
+    /// Of a copy that is made for it.
+    fn removals_by_two(&self, turn: usize) -> Result<Sample> {
+        self.copy(turn)?;
+        let halves = limit::by_two("rm", &["-rf".as_ref()], &self.copy_of(turn).join("tree"))?;
+        limit::at_once(&self.fs, halves)
+    }
+
+    /// Of live and of the copy of that turn.
+    fn listings(&self, turn: usize) -> Result<Sample> {
+        let both = [self.live(), self.copy_of(turn)].map(|tree| {
+            let mut command = Command::new("find");
+            command.arg(tree).arg("-false");
+            command
+        });
+        limit::at_once(&self.fs, both.into())
     }
 
     /// Gives the tenant that rule, or none.
@@ -181,7 +195,7 @@ impl Stand {
 }
 
 /// One process with so many tenants against so many sshd.
-pub(super) fn tenants(machine: &Machine, size: Size, fs: FileSystem) -> Result<Vec<Pair>> {
+pub(super) fn tenants(machine: &Machine, size: Size, fs: FileSystem) -> Result<Came> {
     let coffre = machine.coffre.as_deref();
     let coffre = coffre.context("this workload has no use for stock alone")?;
     let dir = tempfile::tempdir()?;
@@ -189,7 +203,7 @@ pub(super) fn tenants(machine: &Machine, size: Size, fs: FileSystem) -> Result<V
     let ports = (0..size.files)
         .map(|_| Port::reserve())
         .collect::<Result<Vec<_>>>()?;
-    in_turns(machine.pairs, |_, who| {
+    let pairs = in_turns(machine.pairs, |_, who| {
         let mounted = LoopFs::make(fs, machine.room_bytes)?;
         let place = mounted.path().join("server");
         fs::create_dir(&place)?;
@@ -200,7 +214,9 @@ pub(super) fn tenants(machine: &Machine, size: Size, fs: FileSystem) -> Result<V
                 many_sshd(sshd, &place, &keys, &ports)
             }
         }
-    })
+    })?;
+    let limit = limit::sockets(size.files)?;
+    Ok(Came { pairs, limit })
 }
 
 fn one_process(binary: &Path, place: &Path, keys: &Keys, ports: &[Port]) -> Result<Sample> {
@@ -288,11 +304,8 @@ fn started(place: &Path, commands: Vec<Command>, ports: &[Port]) -> Result<Sampl
     // All of them share their code; what is left is their own.
     let memory: Memory = servers.0.iter().map(|child| memory_of(child.id())).sum();
     Ok(Sample {
-        wall_secs,
-        sync_secs: 0.0,
-        server_cpu_secs: None,
         peak_memory_bytes: Some(memory.private_bytes),
         peak_own_bytes: Some(memory.own_bytes),
-        written_bytes: None,
+        ..Sample::lasting(wall_secs)
     })
 }

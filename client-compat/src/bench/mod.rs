@@ -14,6 +14,7 @@
 //!   `sync` after the client's end is measured too, and both ratios are told.
 
 mod history;
+mod limit;
 mod measure;
 mod proxy;
 mod report;
@@ -95,6 +96,18 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
+    /// Of the time alone.
+    fn lasting(wall_secs: f64) -> Self {
+        Self {
+            wall_secs,
+            sync_secs: 0.0,
+            server_cpu_secs: None,
+            peak_memory_bytes: None,
+            peak_own_bytes: None,
+            written_bytes: None,
+        }
+    }
+
     /// One after the other.
     fn and(self, next: Self) -> Result<Self> {
         let sum = |a: Option<f64>, b: Option<f64>| Some(a? + b?);
@@ -129,6 +142,12 @@ pub(crate) struct Measured {
     pub(crate) limit: Option<Sample>,
     /// Why there are no pairs.
     pub(crate) failed: Option<String>,
+}
+
+/// What a workload came to.
+struct Came {
+    pairs: Vec<Pair>,
+    limit: Sample,
 }
 
 /// What all workloads need.
@@ -263,11 +282,10 @@ impl Machine {
         let fs = workload.fs.unwrap_or(options.fs);
         let done = match workload.kind {
             Kind::Snapshot | Kind::Steady | Kind::Prune => {
-                history::snapshots(self, workload.kind, size, fs).map(|pairs| (pairs, None))
+                history::snapshots(self, workload.kind, size, fs)
             }
-            Kind::Tenants => history::tenants(self, size, fs).map(|pairs| (pairs, None)),
-            kind => transfer::run(self, kind, size, fs, workload.limit)
-                .map(|came| (came.pairs, came.limit)),
+            Kind::Tenants => history::tenants(self, size, fs),
+            kind => transfer::run(self, kind, size, fs, workload.limit),
         };
         let mut measured = Measured {
             workload: workload.name.to_owned(),
@@ -278,7 +296,7 @@ impl Machine {
             failed: None,
         };
         match done {
-            Ok((pairs, limit)) => (measured.pairs, measured.limit) = (pairs, limit),
+            Ok(came) => (measured.pairs, measured.limit) = (came.pairs, Some(came.limit)),
             Err(error) => {
                 eprintln!("{}: {error:#}", workload.name);
                 measured.failed = Some(format!("{error:#}"));

@@ -150,31 +150,36 @@ fn row(table: &mut String, measured: &Measured, figure: &Figure, goals: &Goals) 
     );
 }
 
-/// What no server could do without, and how far coffre is from it.
+/// What stands for the limit of each workload, and how near to it coffre is.
 fn limits(measured: &[Measured]) -> String {
     let mut table = String::from(
-        "| workload | stands for the limit | CPU time | coffre's | time, on disk | coffre's |\n\
-         |---|---|---|---|---|---|\n",
+        "| workload | stands for the limit | CPU time | coffre's | time, on disk | coffre's | coffre / limit |\n\
+         |---|---|---|---|---|---|---|\n",
     );
     for measured in measured {
         let known = WORKLOADS.iter().find(|w| w.name == measured.workload);
         let (Some(limit), Some(workload)) = (measured.limit, known) else {
             continue;
         };
-        let on_disk = |sample: &Sample| sample.wall_secs + sample.sync_secs;
-        let cpu = |sample: &Sample| sample.server_cpu_secs.unwrap_or(f64::NAN);
-        let coffre = |figure: fn(&Sample) -> f64| {
-            Spread::of(measured.pairs.iter().map(|pair| figure(&pair.coffre))).median
+        let on_disk = |sample: &Sample| Some(sample.wall_secs + sample.sync_secs);
+        let cpu = |sample: &Sample| sample.server_cpu_secs;
+        let coffre = |figure: fn(&Sample) -> Option<f64>| {
+            let figures = measured.pairs.iter().map(|pair| figure(&pair.coffre));
+            let figures = figures.collect::<Option<Vec<f64>>>()?;
+            Some(Spread::of(figures.into_iter()).median)
         };
+        let show = |figure: Option<f64>| figure.map_or_else(|| "–".to_owned(), secs);
+        let ratio = coffre(on_disk).zip(on_disk(&limit));
         let _ = writeln!(
             table,
-            "| {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {:.2} |",
             measured.workload,
             workload.limit,
-            secs(cpu(&limit)),
-            secs(coffre(cpu)),
-            secs(on_disk(&limit)),
-            secs(coffre(on_disk)),
+            show(cpu(&limit)),
+            show(coffre(cpu)),
+            show(on_disk(&limit)),
+            show(coffre(on_disk)),
+            ratio.map_or(f64::NAN, |(coffre, limit)| coffre / limit),
         );
     }
     table
@@ -284,12 +289,8 @@ mod tests {
 
     fn pair(stock: f64, coffre: f64) -> Pair {
         let [stock, coffre] = [stock, coffre].map(|secs| Sample {
-            wall_secs: secs,
-            sync_secs: 0.0,
             server_cpu_secs: Some(secs),
-            peak_memory_bytes: None,
-            peak_own_bytes: None,
-            written_bytes: None,
+            ..Sample::lasting(secs)
         });
         Pair { stock, coffre }
     }
@@ -323,6 +324,20 @@ mod tests {
     #[test]
     fn an_even_number_of_pairs_has_its_median_in_the_middle() {
         assert_eq!(Spread::of([1.0, 2.0].into_iter()).median, 1.5);
+    }
+
+    #[test]
+    fn how_near_the_limit_is_stands_beside_it() {
+        let mut tenants = measured("tenants", vec![pair(9.0, 3.0), pair(9.0, 5.0)]);
+        tenants.limit = Some(Sample::lasting(2.0));
+        let table = limits(&[measured("login", Vec::new()), tenants]);
+        let rows: Vec<&str> = table.lines().skip(2).collect();
+        assert_eq!(
+            rows,
+            [
+                "| tenants | as many sockets that listen, and nothing else | – | 4.00 s | 2.00 s | 4.00 s | 2.00 |"
+            ]
+        );
     }
 
     #[test]

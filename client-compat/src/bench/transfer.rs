@@ -3,16 +3,17 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
+use super::limit::{self, Limit};
 use super::measure::{Group, Watch, cpu_secs_of_children};
 use super::proxy::Proxy;
 use super::source::{Change, Tree, content_of};
-use super::workload::{Kind, Limit, Size, Transfer};
-use super::{Machine, Pair, Sample, in_turns};
+use super::workload::{Kind, Size, Transfer};
+use super::{Came, Machine, Sample, in_turns};
 use crate::loopfs::{FileSystem, LoopFs};
 use crate::run::Invocation;
 use crate::sandbox::{BASE, Coffre, HOST, Keys, Lines, ServerKind, Stock};
@@ -21,12 +22,6 @@ const OPTIONS: [&str; 3] = ["-aHAX", "--numeric-ids", "--delete"];
 
 /// How long a client may take.
 const PATIENCE: Duration = Duration::from_secs(3_600);
-
-/// What a workload came to.
-pub(super) struct Came {
-    pub(super) pairs: Vec<Pair>,
-    pub(super) limit: Option<Sample>,
-}
 
 /// Runs so many pairs.
 pub(super) fn run(
@@ -51,7 +46,7 @@ pub(super) fn run(
                 let server = &servers[kind as usize];
                 server.push(machine, &source.base(), &turn.to_string(), with)
             })?;
-            let limit = servers[0].limit(machine, limit, &source.base())?;
+            let limit = servers[0].limit(machine, limit, &source.base(), 1)?;
             Ok(Came { pairs, limit })
         }
         Kind::Push { tree, change, with } => {
@@ -64,7 +59,7 @@ pub(super) fn run(
                 let server = &servers[kind as usize];
                 server.push(machine, &source.at_turn(turn), "again", with)
             })?;
-            let limit = servers[0].limit(machine, limit, &source.base())?;
+            let limit = servers[0].limit(machine, limit, &source.base(), 1)?;
             Ok(Came { pairs, limit })
         }
         Kind::Pull { tree } => {
@@ -81,7 +76,7 @@ pub(super) fn run(
                 let place = to.path().join(format!("{}-{turn}", kind.name()));
                 servers[kind as usize].pull(machine, "there", &place)
             })?;
-            let limit = servers[0].limit(machine, limit, &source.base())?;
+            let limit = servers[0].limit(machine, limit, &source.base(), 1)?;
             Ok(Came { pairs, limit })
         }
         Kind::ManyClients { clients } => {
@@ -91,14 +86,18 @@ pub(super) fn run(
                 let to: Vec<String> = (0..clients).map(|n| format!("{turn}-{n}")).collect();
                 servers[kind as usize].push_all(machine, &source.base(), &to)
             })?;
-            Ok(Came { pairs, limit: None })
+            let limit = servers[0].limit(machine, limit, &source.base(), clients)?;
+            Ok(Came { pairs, limit })
         }
         Kind::Logins { logins } => {
             let servers = start()?;
             let pairs = in_turns(machine.pairs, |_, kind| {
                 servers[kind as usize].log_in(machine, logins)
             })?;
-            Ok(Came { pairs, limit: None })
+            let before = cpu_secs_of_children();
+            servers[1].log_in(machine, logins)?;
+            let limit = Sample::lasting(cpu_secs_of_children() - before);
+            Ok(Came { pairs, limit })
         }
         Kind::Snapshot | Kind::Steady | Kind::Prune | Kind::Tenants => {
             bail!("internal: this workload has no clients")
@@ -287,22 +286,31 @@ impl Running {
         })
     }
 
-    /// What plain tools need for the least that any server must do.
-    fn limit(&self, machine: &Machine, limit: Limit, source: &Path) -> Result<Option<Sample>> {
-        let mut command = match limit {
-            Limit::None => return Ok(None),
-            Limit::Copy => {
-                let mut command = Command::new("cp");
-                let to = self.fs.path().join("limit");
-                command.arg("-a").arg(source).arg(to);
-                command
+    /// What plain tools need for the least that any server must do for so many clients.
+    fn limit(
+        &self,
+        machine: &Machine,
+        limit: Limit,
+        source: &Path,
+        clients: usize,
+    ) -> Result<Sample> {
+        match limit {
+            Limit::Copy | Limit::Copies => {
+                let copies = (0..clients).map(|number| {
+                    let mut command = Command::new("cp");
+                    let to = self.fs.path().join(format!("limit-{number}"));
+                    command.arg("-a").arg(source).arg(to);
+                    command
+                });
+                limit::at_once(&self.fs, copies.collect())
             }
             Limit::Look => {
                 let mut command = Command::new("find");
                 command.arg(source).args(["-printf", "%s%T@%m%U%G"]);
-                command
+                limit::at_once(&self.fs, vec![command])
             }
-            Limit::Cipher => {
+            Limit::Cipher | Limit::CipherNearby => {
+                self.write_config(self.port())?;
                 let ssh = &machine.clients.ssh(None)?.path;
                 let mut command = Command::new(ssh);
                 command.arg("-F").arg(self.ssh_config());
@@ -310,34 +318,21 @@ impl Running {
                 let mut files = std::fs::read_dir(source)?;
                 let file = files.next().context("an empty source")??.path();
                 command.stdin(std::fs::File::open(file)?);
-                command
+                let mut took = Err(anyhow!("internal: nothing was run"));
+                let watched = self.watch(|| {
+                    took = limit::at_once(&self.fs, vec![command]);
+                    Ok(Duration::ZERO)
+                })?;
+                // Here it is the server's end that counts.
+                Ok(Sample {
+                    server_cpu_secs: watched.server_cpu_secs,
+                    ..took?
+                })
             }
-        };
-        command.stdout(Stdio::null());
-        self.fs.sync()?;
-        let before = cpu_secs_of_children();
-        let watch = Watch::start(self.pid(), self.group.as_ref())?;
-        let started = Instant::now();
-        let status = command.status()?;
-        let wall_secs = started.elapsed().as_secs_f64();
-        let used = watch.finish()?;
-        if !status.success() {
-            bail!("{command:?}: {status}");
+            Limit::Clients | Limit::Links | Limit::Listings | Limit::Removals | Limit::Sockets => {
+                bail!("internal: no limit of this workload")
+            }
         }
-        let synced = Instant::now();
-        self.fs.sync()?;
-        Ok(Some(Sample {
-            wall_secs,
-            sync_secs: synced.elapsed().as_secs_f64(),
-            // With a cipher it is the server's end that counts.
-            server_cpu_secs: Some(match limit {
-                Limit::Cipher => used.cpu_secs,
-                _ => cpu_secs_of_children() - before,
-            }),
-            peak_memory_bytes: None,
-            peak_own_bytes: None,
-            written_bytes: None,
-        }))
     }
 }
 

@@ -1,9 +1,8 @@
 //! The workloads, one row of the page each.
 
-use std::fmt;
-
 use crate::loopfs::FileSystem;
 
+use super::limit::Limit;
 use super::source::{Change, Tree};
 
 /// What a workload is to reach: coffre ÷ stock, medians. `None`: no number was set.
@@ -31,7 +30,7 @@ pub(super) struct Workload {
     pub(super) goals: Goals,
     /// The file system it is about, if not the one that was asked for.
     pub(super) fs: Option<FileSystem>,
-    /// What no server could do without.
+    /// What stands for what no server could do without.
     pub(super) limit: Limit,
 }
 
@@ -73,30 +72,6 @@ pub(super) struct Transfer {
     pub(super) args: &'static [&'static str],
     /// There and back.
     pub(super) round_trip_millis: u64,
-}
-
-/// Work of this machine that stands for the physical limit, done by plain tools.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Limit {
-    /// `cp -a` of the source onto the same file system, with a sync.
-    Copy,
-    /// `find -printf` of what is to be looked at: a `stat` for each file.
-    Look,
-    /// `cat` of the file through ssh and sshd to nowhere.
-    Cipher,
-    /// None that would say more than the other column.
-    None,
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Copy => "`cp -a` of the source to the same file system, and a sync",
-            Self::Look => "`find` with a `stat` of each file",
-            Self::Cipher => "the same bytes through `ssh` and `sshd` into `cat > /dev/null`",
-            Self::None => "–",
-        })
-    }
 }
 
 const PLAIN: Transfer = Transfer {
@@ -215,7 +190,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
             written: Some(0.05),
         },
         fs: Some(FileSystem::Xfs),
-        limit: Limit::None,
+        limit: Limit::Copy,
     },
     Workload {
         name: "delta-btrfs",
@@ -229,7 +204,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
             written: Some(0.05),
         },
         fs: Some(FileSystem::Btrfs),
-        limit: Limit::None,
+        limit: Limit::Copy,
     },
     Workload {
         name: "compressed",
@@ -289,7 +264,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         kind: Kind::Pull { tree: Tree::Even },
         goals: goals(0.5, 0.8, 0.0),
         fs: None,
-        limit: Limit::None,
+        limit: Limit::Copy,
     },
     Workload {
         name: "restore-big",
@@ -309,7 +284,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         kind: Kind::ManyClients { clients: 32 },
         goals: goals(0.4, 0.7, 0.25),
         fs: None,
-        limit: Limit::None,
+        limit: Limit::Copies,
     },
     Workload {
         name: "login",
@@ -318,7 +293,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         kind: Kind::Logins { logins: 20 },
         goals: goals(0.05, 0.3, 0.0),
         fs: None,
-        limit: Limit::None,
+        limit: Limit::Clients,
     },
     Workload {
         name: "far-away",
@@ -333,7 +308,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         },
         goals: goals(0.0, 0.3, 0.0),
         fs: None,
-        limit: Limit::None,
+        limit: Limit::CipherNearby,
     },
     Workload {
         name: "snapshot",
@@ -342,7 +317,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         kind: Kind::Snapshot,
         goals: goals(0.0, 0.5, 0.0),
         fs: None,
-        limit: Limit::None,
+        limit: Limit::Links,
     },
     Workload {
         name: "steady",
@@ -352,7 +327,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         kind: Kind::Steady,
         goals: goals(0.0, 0.08, 0.0),
         fs: None,
-        limit: Limit::None,
+        limit: Limit::Listings,
     },
     Workload {
         name: "prune",
@@ -361,7 +336,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         kind: Kind::Prune,
         goals: goals(0.0, 0.6, 0.0),
         fs: None,
-        limit: Limit::None,
+        limit: Limit::Removals,
     },
     Workload {
         name: "tenants",
@@ -371,7 +346,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         kind: Kind::Tenants,
         goals: goals(0.0, 0.1, 0.02),
         fs: None,
-        limit: Limit::None,
+        limit: Limit::Sockets,
     },
 ];
 
