@@ -6,6 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Context, Exit, complain, fail};
 use crate::daemon::serve::{ServeError, prepare, serve};
+use crate::syscalls::heap;
 
 /// Threads for waiting and for heavy work: a due snapshot may wait for hours on one of them, and
 /// all tenants may have one due in the same second.
@@ -13,6 +14,7 @@ const BLOCKING_THREADS: usize = 4096;
 
 pub(super) fn run(context: &Context) -> Exit {
     log_to_stderr();
+    heap::keep_what_is_used_again();
     // Before there is a second thread: what is given up here is given up by all.
     let prepared = match prepare(&context.config) {
         Ok(prepared) => prepared,

@@ -7,5 +7,6 @@
 
 pub(crate) mod btrfs;
 pub(crate) mod handle;
+pub(crate) mod heap;
 pub(crate) mod ioprio;
 pub(crate) mod xattr_at;
