@@ -1,6 +1,6 @@
 //! What the allocator keeps of the memory that was given back to it.
 
-/// As much as the input of one session: a queue that fills and empties all the time would
+/// Twice what a session may have queued: a queue that fills and empties all the time would
 /// otherwise be taken from the kernel and given back, page by page, with every turn.
 #[cfg(target_env = "gnu")]
 const KEEPS_BYTES: libc::c_int = 1 << 20;
