@@ -153,6 +153,16 @@ fn recorded(bench: &Bench) -> Vec<u8> {
     bytes
 }
 
+/// What a peer does with a socket goes well, unless the server was quicker: it closes as soon as it
+/// has seen that the recorded answers are to another connection's keys.
+fn done_or_closed(done: std::io::Result<()>) {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, UnexpectedEof};
+    let closed = [BrokenPipe, ConnectionReset, NotConnected, UnexpectedEof];
+    if let Err(error) = done {
+        assert!(closed.contains(&error.kind()), "{error}");
+    }
+}
+
 #[test]
 fn a_handshake_that_breaks_off_anywhere_leaves_nothing_behind() {
     let bench = strict(Duration::from_secs(3));
@@ -161,17 +171,17 @@ fn a_handshake_that_breaks_off_anywhere_leaves_nothing_behind() {
     let cuts = (0..64).chain((64..bytes.len()).step_by(41));
     for (index, cut) in cuts.enumerate() {
         let mut socket = bench.socket();
-        socket.write_all(&bytes[..cut]).unwrap();
+        done_or_closed(socket.write_all(&bytes[..cut]));
         match index % 3 {
             0 => drop(socket),
             1 => {
-                socket.shutdown(Shutdown::Write).unwrap();
+                done_or_closed(socket.shutdown(Shutdown::Write));
                 read_to_close(&mut socket);
             }
             // Its answers are never read, and it is reset.
             _ => {
                 let mut byte = [0];
-                socket.read_exact(&mut byte).unwrap();
+                done_or_closed(socket.read_exact(&mut byte));
                 drop(socket);
             }
         }
