@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::limit;
+use super::limit::{self, Limit};
 use super::measure::{Group, Memory, Watch, memory_of};
 use super::source::{Tree, fill, name_of};
 use super::workload::{Kind, Size};
@@ -21,36 +21,36 @@ use crate::sandbox::{Coffre, Keys, Port, ServerKind, TENANT};
 use crate::tree::{Builder, noise};
 
 /// Snapshots and prunes.
-pub(super) fn snapshots(machine: &Machine, kind: Kind, size: Size, fs: FileSystem) -> Result<Came> {
+pub(super) fn snapshots(
+    machine: &Machine,
+    kind: Kind,
+    size: Size,
+    fs: FileSystem,
+    limit: Limit,
+) -> Result<Came> {
     let coffre = machine.coffre.as_deref();
     let coffre = coffre.context("this workload has no use for stock alone")?;
     let stand = Stand::make(coffre, size, fs, machine.room_bytes)?;
-    let (pairs, limit) = match kind {
-        Kind::Snapshot => {
-            let pairs = in_turns(machine.pairs, |turn, who| match who {
-                ServerKind::Coffre => stand.coffre(&["snapshot", TENANT]),
-                ServerKind::Stock => stand.copy(turn),
-            })?;
-            (pairs, stand.links_by_two()?)
-        }
-        Kind::Prune => {
-            let pairs = in_turns(machine.pairs, |turn, who| match who {
-                ServerKind::Coffre => {
-                    stand.keep(None)?;
-                    // One stays of each turn, and one is to go, as for the other.
-                    while stand.snapshots()? < 2 {
-                        stand.server.command(&["snapshot", TENANT])?;
-                    }
-                    stand.keep(Some(1))?;
-                    stand.coffre(&["prune", TENANT])
+    let pairs = match kind {
+        Kind::Snapshot => in_turns(machine.pairs, |turn, who| match who {
+            ServerKind::Coffre => stand.coffre(&["snapshot", TENANT]),
+            ServerKind::Stock => stand.copy(turn),
+        }),
+        Kind::Prune => in_turns(machine.pairs, |turn, who| match who {
+            ServerKind::Coffre => {
+                stand.keep(None)?;
+                // One stays of each turn, and one is to go, as for the other.
+                while stand.snapshots()? < 2 {
+                    stand.server.command(&["snapshot", TENANT])?;
                 }
-                ServerKind::Stock => {
-                    stand.copy(turn)?;
-                    stand.remove(turn)
-                }
-            })?;
-            (pairs, stand.removals_by_two(machine.pairs)?)
-        }
+                stand.keep(Some(1))?;
+                stand.coffre(&["prune", TENANT])
+            }
+            ServerKind::Stock => {
+                stand.copy(turn)?;
+                stand.remove(turn)
+            }
+        }),
         _ => {
             // So that there is one to go from the first time on.
             stand.keep(Some(2))?;
@@ -58,17 +58,19 @@ pub(super) fn snapshots(machine: &Machine, kind: Kind, size: Size, fs: FileSyste
                 stand.server.command(&["snapshot", TENANT])?;
             }
             stand.copy(0)?;
-            let pairs = in_turns(machine.pairs, |turn, who| {
+            in_turns(machine.pairs, |turn, who| {
                 stand.replace_a_hundredth(turn)?;
                 match who {
                     ServerKind::Coffre => stand.coffre(&["snapshot", TENANT]),
                     ServerKind::Stock => stand.copy(turn + 1)?.and(stand.remove(turn)?),
                 }
-            })?;
-            (pairs, stand.listings(machine.pairs)?)
+            })
         }
     };
-    Ok(Came { pairs, limit })
+    Ok(Came {
+        pairs: pairs?,
+        limit: stand.limit(limit)?,
+    })
 }
 
 /// A live tree, a server that is asked for snapshots of it, and a place for copies.
@@ -124,8 +126,12 @@ impl Stand {
     }
 
     fn copy(&self, turn: usize) -> Result<Sample> {
+        self.copy_to(&self.copy_of(turn))
+    }
+
+    fn copy_to(&self, place: &Path) -> Result<Sample> {
         let mut command = Command::new("cp");
-        command.arg("-al").arg(self.live()).arg(self.copy_of(turn));
+        command.arg("-al").arg(self.live()).arg(place);
         limit::at_once(&self.fs, vec![command])
     }
 
@@ -135,29 +141,31 @@ impl Stand {
         limit::at_once(&self.fs, vec![command])
     }
 
-    fn links_by_two(&self) -> Result<Sample> {
-        let to = self.fs.path().join("limit");
-        fs::create_dir(&to)?;
-        let args = ["-al".as_ref(), "-t".as_ref(), to.as_os_str()];
-        let halves = limit::by_two("cp", &args, &self.live().join("tree"))?;
-        limit::at_once(&self.fs, halves)
-    }
-
-    /// Of a copy that is made for it.
-    fn removals_by_two(&self, turn: usize) -> Result<Sample> {
-        self.copy(turn)?;
-        let halves = limit::by_two("rm", &["-rf".as_ref()], &self.copy_of(turn).join("tree"))?;
-        limit::at_once(&self.fs, halves)
-    }
-
-    /// Of live and of the copy of that turn.
-    fn listings(&self, turn: usize) -> Result<Sample> {
-        let both = [self.live(), self.copy_of(turn)].map(|tree| {
-            let mut command = Command::new("find");
-            command.arg(tree).arg("-false");
-            command
-        });
-        limit::at_once(&self.fs, both.into())
+    /// What two processes of plain tools need for the least of it.
+    fn limit(&self, limit: Limit) -> Result<Sample> {
+        let place = self.fs.path().join("limit");
+        let commands = match limit {
+            Limit::Links => {
+                fs::create_dir(&place)?;
+                let args = ["-al".as_ref(), "-t".as_ref(), place.as_os_str()];
+                limit::by_two("cp", &args, &self.live().join("tree"))?
+            }
+            Limit::Removals => {
+                self.copy_to(&place)?;
+                limit::by_two("rm", &["-rf".as_ref()], &place.join("tree"))?
+            }
+            Limit::Listings => {
+                self.copy_to(&place)?;
+                let find = |tree: &Path| {
+                    let mut command = Command::new("find");
+                    command.arg(tree).arg("-false");
+                    command
+                };
+                vec![find(&self.live()), find(&place)]
+            }
+            other => bail!("internal: {other} is no limit of this workload"),
+        };
+        limit::at_once(&self.fs, commands)
     }
 
     /// Gives the tenant that rule, or none.

@@ -282,7 +282,7 @@ impl Machine {
         let fs = workload.fs.unwrap_or(options.fs);
         let done = match workload.kind {
             Kind::Snapshot | Kind::Steady | Kind::Prune => {
-                history::snapshots(self, workload.kind, size, fs)
+                history::snapshots(self, workload.kind, size, fs, workload.limit)
             }
             Kind::Tenants => history::tenants(self, size, fs),
             kind => transfer::run(self, kind, size, fs, workload.limit),

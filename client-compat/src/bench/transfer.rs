@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use super::limit::{self, Limit};
 use super::measure::{Group, Watch, cpu_secs_of_children};
@@ -318,20 +318,16 @@ impl Running {
                 let mut files = std::fs::read_dir(source)?;
                 let file = files.next().context("an empty source")??.path();
                 command.stdin(std::fs::File::open(file)?);
-                let mut took = Err(anyhow!("internal: nothing was run"));
-                let watched = self.watch(|| {
-                    took = limit::at_once(&self.fs, vec![command]);
-                    Ok(Duration::ZERO)
-                })?;
+                let watch = Watch::start(self.pid(), self.group.as_ref())?;
+                let took = limit::at_once(&self.fs, vec![command]);
+                let used = watch.finish()?;
                 // Here it is the server's end that counts.
                 Ok(Sample {
-                    server_cpu_secs: watched.server_cpu_secs,
+                    server_cpu_secs: Some(used.cpu_secs),
                     ..took?
                 })
             }
-            Limit::Clients | Limit::Links | Limit::Listings | Limit::Removals | Limit::Sockets => {
-                bail!("internal: no limit of this workload")
-            }
+            other => bail!("internal: {other} is no limit of this workload"),
         }
     }
 }
