@@ -50,6 +50,9 @@ pub(super) struct Underway {
     pub(super) scrub: bool,
     pub(super) scrub_not_before: Option<Instant>,
     retry_not_before: Option<Instant>,
+    /// When the last snapshot was taken, whatever its name says: that may be of a later second, and
+    /// the latest name of all may come from a clock that was wrong.
+    pub(super) last_taken: Option<Timestamp>,
     count: bool,
     count_not_before: Option<Instant>,
     counted: Option<Instant>,
@@ -303,8 +306,16 @@ impl Daemon {
         let after_push = match state.last_good_push {
             // A broken or running push has changed live since: its end is what counts.
             Some(ended) if !state.dirty => {
-                let last = self.catalogue().last_snapshot(tenant.name())?;
-                schedule::after_push(policy, ended, last.map(|s| s.time()), now)
+                let known = self.scheduler().with(tenant.name(), |u| u.last_taken);
+                let last = match known {
+                    Some(taken) => Some(taken),
+                    // None since the start.
+                    None => {
+                        let last = self.catalogue().last_snapshot(tenant.name())?;
+                        last.map(|snapshot| snapshot.time())
+                    }
+                };
+                schedule::after_push(policy, ended, last, now)
             }
             _ => None,
         }

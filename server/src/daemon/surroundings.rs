@@ -123,7 +123,15 @@ impl Front {
             return Err("nothing has been pushed yet".to_owned());
         };
         let newest = self.snapshot_names(tenant)?.pop();
-        if let Some(name) = newest.filter(|name| name.time() >= pushed) {
+        // A name may be of a later second than it was taken in.
+        let taken = self
+            .daemon
+            .scheduler()
+            .with(tenant.name(), |underway| underway.last_taken);
+        let holds_it = |name: &SnapshotName| {
+            name.time() >= pushed && taken.is_none_or(|taken| taken >= pushed)
+        };
+        if let Some(name) = newest.filter(holds_it) {
             return Ok(format!("{name} (nothing was pushed since)\n"));
         }
         let taken = self.runtime.block_on(self.daemon.take_snapshot(

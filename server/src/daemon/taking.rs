@@ -92,6 +92,9 @@ impl Daemon {
             self.forget_if_gone(tenant, old);
         }
         let taken = taken?;
+        let asked = taken.instead_of.unwrap_or(taken.name).time();
+        self.scheduler()
+            .with(tenant.name(), |underway| underway.last_taken = Some(asked));
         self.catalogue().record_snapshot(&SnapshotRecord {
             tenant: tenant.name().to_owned(),
             name: taken.name,

@@ -84,8 +84,9 @@ pub fn next_due(
 /// When the snapshot for a push that ended well at `ended` is due: at once, or `at_most` after
 /// the last one. `None`: the policy does not ask for it, or a snapshot has been taken since.
 ///
-/// `last_taken`: the time of the snapshot that was taken last (not: whose time is latest). If that
-/// is in the future, it was taken under a wrong clock, and holds nothing up.
+/// `last_taken`: when the last snapshot was taken. If that is in the future, it was under a wrong
+/// clock, and holds nothing up. Whoever knows only a snapshot's name must not ask twice: a name may be
+/// of a later second than it was taken in, and stay in the future.
 pub fn after_push(
     policy: &SnapshotPolicy,
     ended: Timestamp,

@@ -77,6 +77,42 @@ impl Client {
 }
 
 #[test]
+fn names_ahead_of_the_clock_ask_for_no_more_snapshots() {
+    let client = Client::new("");
+    let change = |content: &str| {
+        std::fs::write(client.source().join("file"), content).unwrap();
+        assert!(client.push(&[]).status().unwrap().success());
+    };
+    change("content");
+    while !client
+        .server
+        .log
+        .recv_timeout(PATIENCE)
+        .unwrap()
+        .contains("reason=after session")
+    {}
+    // Each has a second of its own, and they are taken faster than that.
+    for _ in 0..5 {
+        let taken = client.place.run(&["snapshot", "web01"]);
+        assert_eq!(taken.status, Some(0), "{}", taken.stderr);
+    }
+    change("and another one");
+    // The next is due in an hour. What was due all the time would be taken many times by now.
+    std::thread::sleep(Duration::from_secs(1));
+    let log: Vec<String> = client.server.log.try_iter().collect();
+    let manual = log.iter().filter(|line| line.contains("reason=manual"));
+    assert_eq!(manual.count(), 5, "{log:#?}");
+    let by_itself = |line: &&String| line.contains("reason=after session");
+    assert_eq!(log.iter().find(by_itself), None);
+    // A client that asks gets what it pushed, though the latest name is of a later second.
+    let asked = client.run("snapshot");
+    let name = asked.stdout.trim();
+    let snapshot = client.place.storage().join("web01/snapshots").join(name);
+    let content = std::fs::read(snapshot.join("file"));
+    assert_eq!(content.unwrap(), b"and another one", "{}", asked.stdout);
+}
+
+#[test]
 fn a_push_that_ends_well_is_in_a_snapshot_by_itself() {
     let client = Client::new("");
     std::fs::write(client.source().join("file"), "content").unwrap();
